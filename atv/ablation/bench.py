@@ -40,7 +40,7 @@ class PromptSet:
 
 
 def prompt_sets_of(
-    asked: Questions, model: PreTrainedModel, processor: ProcessorMixin, max_new_tokens: int | None = None
+    questions: Questions, model: PreTrainedModel, processor: ProcessorMixin, max_new_tokens: int | None = None
 ) -> list[PromptSet]:
     """Splits the questions by how long their answers may be: a suite is one set, each benchmark has its own.
 
@@ -48,12 +48,12 @@ def prompt_sets_of(
         ValueError: for a benchmark none of whose questions can be asked.
     """
     one_at_a_time = read_alone(model, decoding=True)
-    if isinstance(asked, Suite):
-        batches = question_batches(processor, asked.rows, 1 if one_at_a_time else BATCH_SIZE, asked.groups)
+    if isinstance(questions, Suite):
+        batches = question_batches(processor, questions.rows, 1 if one_at_a_time else BATCH_SIZE, questions.groups)
         return [PromptSet(batches, max_new_tokens or MAX_NEW_TOKENS)]
-    assert isinstance(asked, Benchmarks)
+    assert isinstance(questions, Benchmarks)
     batch_size = 1 if one_at_a_time else BENCHMARK_BATCH_SIZE
-    return [_benchmark_prompt_set(loaded, processor, batch_size, max_new_tokens) for loaded in asked.loaded]
+    return [_benchmark_prompt_set(loaded, processor, batch_size, max_new_tokens) for loaded in questions.loaded]
 
 
 def _benchmark_prompt_set(

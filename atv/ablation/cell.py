@@ -8,7 +8,7 @@ from atv.api import Pathway
 from atv.data import CalibrationData
 from atv.evaluation.question_sets import Suite
 from atv.plugins import Plugin, code_identity, describe
-from atv.records.cell_record import titled
+from atv.records.cell_record import cell_title
 
 Labels = dict[str, Any]
 # For one of two pathways if only the other one is pruned.
@@ -79,7 +79,7 @@ class Cell:
 
     @property
     def title(self) -> str:
-        return titled(self.labels)
+        return cell_title(self.labels)
 
 
 def _pathway_config(pathway: Pathway) -> dict[str, Any]:

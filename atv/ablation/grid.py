@@ -23,7 +23,7 @@ from atv.api import load, questions
 from atv.bundled import BUNDLED
 from atv.data import CalibrationData
 from atv.data.sources import load_calibration, own_data
-from atv.evaluation.identity import answering
+from atv.evaluation.identity import answer_settings
 from atv.evaluation.picture_bounds import bound_pixels
 from atv.evaluation.question_sets import Benchmarks, Questions, Suite
 from atv.model.loading import model_folder
@@ -158,8 +158,8 @@ class Grid:
         )
         origin = settings.record(asked) | dict(run or {})
         files_digest = folder_digest(model_folder(settings.model, settings.trust_remote_code))
-        model_digest = content_digest([files_digest, answering(lvlm, processor)])
-        store = CellStore(settings.results / "cells", model_digest, bench, asked.found)
+        model_digest = content_digest([files_digest, answer_settings(lvlm, processor)])
+        store = CellStore(settings.results / "cells", model_digest, bench, asked.source)
         return cls(settings, store, origin)
 
     @property
@@ -207,7 +207,7 @@ class Grid:
         (answer_length,) = {prompt_set.max_new_tokens for prompt_set in bench.prompt_sets}
 
         def store(look_index: int) -> CellStore:
-            new_questions = asked.part(
+            new_questions = asked.group_range(
                 planned_looks[look_index - 1].groups if look_index else 0, planned_looks[look_index].groups
             )
             asking_bench = bench.asking(prompt_sets_of(new_questions, bench.model, bench.processor, answer_length))
@@ -235,11 +235,11 @@ def _defining_file(ablation: Ablation) -> str:
         return ""
 
 
-def first_look(asked: Questions) -> Suite:
+def first_look(questions: Questions) -> Suite:
     """Returns the part of the questions that the first of several looks takes.
 
     Raises:
         ValueError: for fewer than 50 groups per task.
     """
-    assert isinstance(asked, Suite)
-    return asked.part(0, looks(asked.size)[0].groups)
+    assert isinstance(questions, Suite)
+    return questions.group_range(0, looks(questions.size)[0].groups)

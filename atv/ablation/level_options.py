@@ -9,7 +9,7 @@ from atv.patterns import NOfM
 NO_PATTERNS = "none"
 
 
-def read_sparsities(given: Sequence[float] | str) -> tuple[float, ...]:
+def read_sparsities(values: Sequence[float] | str) -> tuple[float, ...]:
     """Returns the shares of weights to remove, without repetition, from mild to hard.
 
     >>> read_sparsities("0.3,0.2")
@@ -18,10 +18,10 @@ def read_sparsities(given: Sequence[float] | str) -> tuple[float, ...]:
     Raises:
         ValueError: for an empty list, or a share outside (0, 1).
     """
-    return tuple(sorted({_read_sparsity(share) for share in _listed(given, "sparsities")}))
+    return tuple(sorted({_read_sparsity(share) for share in _listed(values, "sparsities")}))
 
 
-def read_patterns(given: Sequence[str] | str) -> tuple[str, ...]:
+def read_patterns(values: Sequence[str] | str) -> tuple[str, ...]:
     """Returns the N:M patterns in the given order, without repetition; ``NO_PATTERNS`` stands for none.
 
     >>> read_patterns("[2:4, 4:8]"), read_patterns("none")
@@ -30,14 +30,14 @@ def read_patterns(given: Sequence[str] | str) -> tuple[str, ...]:
     Raises:
         ValueError: for an empty list, or a pattern that is not N:M.
     """
-    patterns = [] if given in (NO_PATTERNS, [NO_PATTERNS]) else _listed(given, "patterns")
+    patterns = [] if values in (NO_PATTERNS, [NO_PATTERNS]) else _listed(values, "patterns")
     return tuple(_read_pattern(pattern) for pattern in dict.fromkeys(patterns))
 
 
-def written(values: Sequence[Any]) -> str:
+def option_text(values: Sequence[Any]) -> str:
     """Returns sparsities or patterns as a command line takes them.
 
-    >>> written((0.2, 0.3)), written(())
+    >>> option_text((0.2, 0.3)), option_text(())
     ('0.2,0.3', 'none')
     """
     return ",".join(map(str, values)) or NO_PATTERNS

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from atv.ablation.level_options import read_patterns, read_sparsities, written
+from atv.ablation.level_options import option_text, read_patterns, read_sparsities
 from atv.bundled import BUNDLED
 from atv.data.sources import own_model
 from atv.everyday.assembly.made_folder import EVERYDAY
@@ -123,8 +123,8 @@ class Levels:
         default = SUITED.get(self.model, PAPER)
         is_default = self.compared == default.compared and self.curve == default.curve
         return {
-            "sparsities": None if is_default else written(self.compared),
-            "patterns": None if self.patterns == default.patterns else written(self.patterns),
+            "sparsities": None if is_default else option_text(self.compared),
+            "patterns": None if self.patterns == default.patterns else option_text(self.patterns),
         }
 
 

@@ -13,7 +13,7 @@ from atv.ablation.bench import Bench, PromptSet
 from atv.ablation.cell import Cell
 from atv.api import decouple, prune
 from atv.evaluation.benchmark_run import not_asked, tell_faults
-from atv.evaluation.generation import COLUMNS, predict, scored
+from atv.evaluation.generation import COLUMNS, predict, scored_answers
 from atv.everyday.plain_english import TextLoss, readings, texts
 from atv.plugins import resolve
 from atv.records.pruning_report import PruningReport
@@ -110,7 +110,7 @@ def _answers(model: PreTrainedModel, bench: Bench, prompts: PromptSet, trainer: 
     # Cells that share the questions share their faults, which are reported once.
     if trainer.is_global_zero and (new_faults := {name: faults[name] for name in sorted(missed_ids - reported_before)}):
         tell_faults(questions[next(iter(new_faults))]["task"], new_faults)
-    rows = scored([*predicted, *not_asked(questions, faults)])
+    rows = scored_answers([*predicted, *not_asked(questions, faults)])
     return rows[[name for name in (*COLUMNS, "fault") if name in rows]]
 
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from atv.ablation.record import RUN, AblationRecord
-from atv.records.cell_record import titled
+from atv.records.cell_record import cell_title
 
 
 def named_cells(source: str) -> list[list[Path]]:
@@ -32,7 +32,7 @@ def named_cells(source: str) -> list[list[Path]]:
     except ValueError as error:
         raise ValueError(f"folders: {str(folder)!r} holds no ablation's results: {error}") from error
     for cell in record.run["cells"]:
-        folders_by_title.setdefault(titled(cell["labels"]), []).append(folder.parent / "cells" / cell["id"])
+        folders_by_title.setdefault(cell_title(cell["labels"]), []).append(folder.parent / "cells" / cell["id"])
     if method and method not in folders_by_title:
         raise ValueError(f"folders: {str(folder)!r} has no {method!r}. Choices: {'; '.join(folders_by_title)}")
     return [folders_by_title[method]] if method else list(folders_by_title.values())

@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from atv.ablation.findings import Finding
 from atv.ablation.record import AblationRecord
-from atv.records.cell_record import titled
+from atv.records.cell_record import cell_title
 from atv.statistics.estimates import CONFIDENCE, Spread
 
 # The search for a number of groups ends here.
@@ -45,7 +45,7 @@ def costs(record: AblationRecord, groups: int) -> dict[str, CellCost]:
     """
     cells_by_title: dict[str, list[Mapping[str, Any]]] = {}
     for cell in record.run["cells"]:
-        cells_by_title.setdefault(titled(cell["labels"]), []).append(cell)
+        cells_by_title.setdefault(cell_title(cell["labels"]), []).append(cell)
     cost_by_title = {}
     for title, cells in cells_by_title.items():
         prune_seconds = float(np.mean([cell.get("pruned", 0.0) for cell in cells]))
@@ -116,7 +116,7 @@ def _fewest_groups(spread: Spread, seeds: int, effect: float, power: float, most
     return 1 + bisect_left(range(1, most_groups), True, key=enough) if enough(most_groups) else None
 
 
-def together(findings: Sequence[Finding], plans: Sequence[DecisionPlan], record: AblationRecord) -> float:
+def total_seconds(findings: Sequence[Finding], plans: Sequence[DecisionPlan], record: AblationRecord) -> float:
     """Returns the seconds of all plans of one ablation; a cell of several findings counts once, at its greatest."""
     seconds_by_cell: dict[str, float] = {}
     for finding, plan in zip(findings, plans, strict=True):

@@ -10,10 +10,10 @@ from atv.ablation.cell import Cell
 
 @dataclass(frozen=True)
 class Shard:
-    """The ``number``-th of ``of`` equal parts, counted from 1; if there are 0 parts, none has a cell."""
+    """The ``number``-th of ``count`` equal parts, counted from 1; if there are 0 parts, none has a cell."""
 
     number: int
-    of: int
+    count: int
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -23,7 +23,7 @@ class Shard:
             ValueError: for anything but i/n with 1 <= i <= n.
 
         >>> Shard.parse("2/4")
-        Shard(number=2, of=4)
+        Shard(number=2, count=4)
         """
         matched = re.fullmatch(r"(\d+)/(\d+)", text)
         if not matched or not 1 <= int(matched[1]) <= int(matched[2]):
@@ -32,7 +32,7 @@ class Shard:
 
     def cells(self, cells: Sequence[Cell]) -> Sequence[Cell]:
         """Returns every n-th cell, so that neighbours, which cost about the same, go to different shards."""
-        return cells[self.number - 1 :: self.of] if self.of else []
+        return cells[self.number - 1 :: self.count] if self.count else []
 
 
 # Runs no cell: only to see what is finished.

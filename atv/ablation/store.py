@@ -21,7 +21,7 @@ from atv.evaluation.questions import PICTURE_ALONE
 from atv.everyday.plain_english import TextLoss, perplexities
 from atv.plugins import codes, find
 from atv.records.cell_record import CELL, CELL_SCHEMA, ROWS, CellRecord, Window
-from atv.records.digests import content_digest, telling
+from atv.records.digests import content_digest, without_origin
 from atv.records.files import clear_abandoned, writer
 from atv.records.masks import PackedMasks, load_masks
 from atv.records.provenance import provenance
@@ -119,7 +119,7 @@ class CellStore:
             for question in batch.questions
         }
         suite = cell.suite
-        source = self.asked_from if suite is None else suite.found
+        source = self.asked_from if suite is None else suite.source
         settings = asked_with(self.bench.model, self.bench.processor, lengths) if lengths else {}
         return {"asked_with": settings, "asked_from": source}
 
@@ -213,7 +213,7 @@ def _windows(english: Mapping[str, Sequence[TextLoss]]) -> list[Window]:
 def _questions_digest(bench: Bench) -> str:
     """Returns a digest of questions and right answers, and of the code of metrics outside of installed packages."""
     questions = bench.questions
-    identities = [telling(question, PICTURE_ALONE) for question in questions]
+    identities = [without_origin(question, PICTURE_ALONE) for question in questions]
     metrics = sorted({question["metric"] for question in questions})
     metric_codes = codes(find(metric, GroupedScore, "metric") for metric in metrics)
     return content_digest(

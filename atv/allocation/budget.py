@@ -19,39 +19,43 @@ def mean(values: Mapping[str, float], size: Mapping[str, int]) -> float:
 
 
 def shifted(
-    wanted: Mapping[str, float], size: Mapping[str, int], target: float, low: float, high: float
+    desired: Mapping[str, float], size: Mapping[str, int], target: float, low: float, high: float
 ) -> dict[str, float]:
-    """Returns the wanted shares, shifted by a common number and clipped to [low, high], with ``target`` as their mean.
+    """Returns the desired shares, shifted by a common number and clipped to [low, high], with ``target`` as their mean.
 
     The mean is weighted by size, and ``target`` must be in [low, high].
     """
 
     def clipped(shift: float) -> dict[str, float]:
-        return {name: min(max(share + shift, low), high) for name, share in wanted.items()}
+        return {name: min(max(share + shift, low), high) for name, share in desired.items()}
 
-    if low <= min(wanted.values()) and max(wanted.values()) <= high and abs(mean(wanted, size) - target) <= _PRECISION:
-        return dict(wanted)
-    below, above = low - max(wanted.values()), high - min(wanted.values())
+    if (
+        low <= min(desired.values())
+        and max(desired.values()) <= high
+        and abs(mean(desired, size) - target) <= _PRECISION
+    ):
+        return dict(desired)
+    below, above = low - max(desired.values()), high - min(desired.values())
     while above - below > _PRECISION:
         middle = (below + above) / 2
         below, above = (middle, above) if mean(clipped(middle), size) < target else (below, middle)
     return clipped(above)
 
 
-def scaled(wanted: Mapping[str, float], size: Mapping[str, int], target: float) -> dict[str, float]:
-    """Returns the wanted shares, multiplied by a common factor and capped at 1, with ``target`` as their mean.
+def scaled(desired: Mapping[str, float], size: Mapping[str, int], target: float) -> dict[str, float]:
+    """Returns the desired shares, multiplied by a common factor and capped at 1, with ``target`` as their mean.
 
     The mean is weighted by size. Shares must be above 0, and ``target`` must be in [0, 1].
     """
 
     def capped(factor: float) -> dict[str, float]:
-        return {name: min(share * factor, 1.0) for name, share in wanted.items()}
+        return {name: min(share * factor, 1.0) for name, share in desired.items()}
 
     # If no share is capped, one division suffices.
-    factor_without_cap = target / mean(wanted, size)
-    if factor_without_cap * max(wanted.values()) <= 1:
+    factor_without_cap = target / mean(desired, size)
+    if factor_without_cap * max(desired.values()) <= 1:
         return capped(factor_without_cap)
-    below, above = 0.0, 1 / min(wanted.values())
+    below, above = 0.0, 1 / min(desired.values())
     while above - below > _PRECISION * above:
         middle = (below + above) / 2
         below, above = (middle, above) if mean(capped(middle), size) < target else (below, middle)

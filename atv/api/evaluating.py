@@ -15,7 +15,7 @@ from atv.comparison.other_engines import is_other, read_other
 from atv.comparison.outcome import write_comparison
 from atv.data.sources import load_evaluation
 from atv.evaluation.benchmarks.loaded import chosen_benchmarks, dense_answers, load_benchmark
-from atv.evaluation.question_sets import Asking, Benchmarks, Questions, Suite
+from atv.evaluation.question_sets import Benchmarks, EvaluationSettings, Questions, Suite
 from atv.plugins import at_least
 from atv.records.evaluation_report import EvaluationReport
 from atv.records.files import writable
@@ -91,17 +91,21 @@ def evaluate(
             less than 1.
     """
     folder = None if output is None else Path(output)
-    asking = Asking(batch_size, max_new_tokens, min_pixels, max_pixels, trainer or quiet_trainer(), folder)
+    settings = EvaluationSettings(
+        batch_size, max_new_tokens, min_pixels, max_pixels, trainer or quiet_trainer(), folder
+    )
     if folder is not None:
         writable(folder, "output")
-    return answered(model, processor, asked or questions(), asking)
+    return evaluate_questions(model, processor, asked or questions(), settings)
 
 
-def answered(model: PreTrainedModel, processor: ProcessorMixin, asked: Questions, how: Asking) -> EvaluationReport:
-    """Like ``evaluate``, with its options in ``how``, which checked them when it was made, before a model is loaded."""
-    report = asked.ask(model, processor, how)
-    if how.output is not None and how.trainer.is_global_zero:
-        report.write(how.output)
+def evaluate_questions(
+    model: PreTrainedModel, processor: ProcessorMixin, question_set: Questions, settings: EvaluationSettings
+) -> EvaluationReport:
+    """Like ``evaluate``, with its options in ``settings``, which checked them when made, before a model is loaded."""
+    report = question_set.ask(model, processor, settings)
+    if settings.output is not None and settings.trainer.is_global_zero:
+        report.write(settings.output)
     return report
 
 

@@ -74,10 +74,10 @@ class Scene:
         return next((t for t in self.things if (t.row, t.column) == (row, column)), None)
 
 
-def sample_scene(rng: Generator, split: Split, most: int = 5) -> Scene:
-    """Returns a random scene of 1 to ``most`` things whose layout belongs to ``split``."""
+def sample_scene(rng: Generator, split: Split, max_things: int = 5) -> Scene:
+    """Returns a random scene of 1 to ``max_things`` things whose layout belongs to ``split``."""
     while True:
-        count = int(rng.integers(1, most + 1))
+        count = int(rng.integers(1, max_things + 1))
         digit_share = pick(rng, (0.0, 0.3, 0.6, 0.9))
         cells = sorted(rng.permutation(9)[:count])
         things = []

@@ -58,12 +58,12 @@ class BackwardPass:
         """
         if not linears or not (self.norm or self.sensitivity):
             return BlockGradients()
-        assert arrival.again is not None
+        assert arrival.rerun is not None
         block_label = f"block {arrival.block} ({type(block).__name__})"
         of_norm: dict[str, Tensor] = {}
         sensitivity: dict[str, Tensor] = {}
         with differentiable(block_label), differentiable_outputs(block, linears) as linear_outputs:
-            output = arrival.again()
+            output = arrival.rerun()
             if overwritten := [name for name, linear_output in linear_outputs.items() if linear_output._version]:
                 raise ValueError(
                     f"calibration: {block_label} overwrites the output of {overwritten[0]}; its gradient is lost"

@@ -64,7 +64,7 @@ class WaitingBlock(PrunedBlock):
         self.index, self.module = index, loop.lvlm.blocks[index]
         self._weights = {name: target.weight for name, target in targets.items()}
         self._own_forwards = {
-            batch: waiting for batch, waiting in loop.waiting.items() if waiting.forward.again is not None
+            batch: waiting for batch, waiting in loop.waiting.items() if waiting.forward.rerun is not None
         }
         # The dense block's outputs by batch, kept on the device where hidden states wait.
         self._dense_outputs: dict[int, Tensor] = {}
@@ -132,9 +132,9 @@ class WaitingBlock(PrunedBlock):
 
     def _block_output(self, batch: int) -> Tensor:
         waiting = self._own_forwards[batch]
-        assert waiting.forward.again is not None
+        assert waiting.forward.rerun is not None
         with waiting.awake():
-            return waiting.forward.again()
+            return waiting.forward.rerun()
 
     def _install_weights(self, weights: Mapping[str, Tensor]) -> None:
         for name, weight in self._weights.items():

@@ -78,9 +78,9 @@ def reconstructed(step: Reconstruction, weight: Tensor, mask: Tensor, pool: Pool
     return pruned
 
 
-def check_finite(step: Criterion | Reconstruction, weight: Tensor, made: Pruned) -> None:
+def check_finite(step: Criterion | Reconstruction, weight: Tensor, pruned: Pruned) -> None:
     """Raises a ContractError if the kept weights are not finite in the dense weight's dtype."""
-    if made.weight is not None and not bool(made.applied_to(weight).isfinite().all()):
+    if pruned.weight is not None and not bool(pruned.applied_to(weight).isfinite().all()):
         raise ContractError(f"{step.option}: {type(step).__name__} returned weights that are not finite")
 
 

@@ -79,14 +79,14 @@ def _check_step(step: Refinement | Reconstruction, dtype: torch.dtype) -> None:
         reconstructed(step, weight, mask, pool)
 
 
-def on_a_copy(part: Plugin, attempt: Callable[[Any], object]) -> None:
+def on_a_copy(plugin: Plugin, attempt: Callable[[Any], object]) -> None:
     """Makes the attempt with a copy of the plug-in, so that the plug-in's own state does not change.
 
     Raises:
         ContractError: raised by the attempt, or if it fails with an error typical of code that is wrong for any input.
     """
     try:
-        plugin_copy = copy.deepcopy(part)
+        plugin_copy = copy.deepcopy(plugin)
     except Exception:
         # It holds something that cannot be copied, so faults will show only on the first sample.
         return
@@ -95,8 +95,8 @@ def on_a_copy(part: Plugin, attempt: Callable[[Any], object]) -> None:
     except ContractError:
         raise
     except (AttributeError, NameError, NotImplementedError, TypeError) as error:
-        class_name, reason = type(part).__name__, f"{type(error).__name__}: {error}"
-        raise ContractError(f"{part.option}: {class_name} fails on made-up input: {reason}") from error
+        class_name, reason = type(plugin).__name__, f"{type(error).__name__}: {error}"
+        raise ContractError(f"{plugin.option}: {class_name} fails on made-up input: {reason}") from error
     except Exception:
         # Too few tokens, say, or a tensor on a different device: the plug-in may not be meant for made-up input.
         return

@@ -17,11 +17,11 @@ from atv.calibration.sums import SampleSums
 from atv.calibration.unchanged_inputs import unchanged
 from atv.model.batch import DenseBatch, cast_floats
 from atv.model.lvlm import LVLM
-from atv.model.offload import is_offloaded, stored
+from atv.model.offload import is_offloaded, stored_weight
 from atv.model.targets import Target
 from atv.records.pruning_report import AllocationReport
 from atv.runtime.preemption import StopBetweenBatches
-from atv.runtime.ranks import padded, together
+from atv.runtime.ranks import failing_together, padded
 from atv.runtime.trainer import running, staying_on_its_device
 from atv.selection import PartedSelection
 
@@ -71,11 +71,11 @@ def measure_dense(
     batches: Sequence[CalibrationBatch],
     trainer: L.Trainer,
     seed: int,
-    known: AllocationReport | None = None,
+    report: AllocationReport | None = None,
 ) -> tuple[dict[str, PathwayPlan], AllocationReport]:
     """Returns the plans with the selections' measurements and every target's sparsity, and the allocation's report.
 
-    ``known`` holds the sparsities that an earlier start of the same run found.
+    ``report`` holds the sparsities that an earlier start of the same run found.
     """
     start_time = perf_counter()
     _warn_of_zeros(targets)
@@ -85,13 +85,13 @@ def measure_dense(
 
     selections = measured({pathway: rule for pathway, plan in plans.items() if (rule := plan.measuring_selection)})
     plans = {pathway: replace(plan, measured=selections.get(pathway, {})) for pathway, plan in plans.items()}
-    if known is None:
+    if report is None:
         allocations = measured({name: plan.allocation for name, plan in plans.items() if plan.allocation.needs_dense})
         for pathway, totals in allocations.items():
             plans[pathway] = plans[pathway].with_sparsities(targets, dense_statistics(lvlm, targets, totals))
         seconds = perf_counter() - start_time if selections or allocations else 0.0
-        known = AllocationReport({pathway: dict(plan.sparsities) for pathway, plan in plans.items()}, seconds)
-    return {pathway: replace(plan, sparsities=known.sparsities[pathway]) for pathway, plan in plans.items()}, known
+        report = AllocationReport({pathway: dict(plan.sparsities) for pathway, plan in plans.items()}, seconds)
+    return {pathway: replace(plan, sparsities=report.sparsities[pathway]) for pathway, plan in plans.items()}, report
 
 
 def _warn_of_zeros(targets: Mapping[str, Target]) -> None:
@@ -110,7 +110,7 @@ def dense_statistics(
 ) -> DenseStatistics:
     """Returns what an allocation may know, with or without the totals of its measurements."""
     block_of = {name: lvlm.block_of(name) for name in targets}
-    return DenseStatistics(block_of, lambda name: stored(lvlm.model, f"{name}.weight").detach(), totals or {})
+    return DenseStatistics(block_of, lambda name: stored_weight(lvlm.model, f"{name}.weight").detach(), totals or {})
 
 
 def _run_dense_pass(
@@ -118,7 +118,7 @@ def _run_dense_pass(
 ) -> dict[str, dict[str, Tensor]]:
     """Returns pathway -> Linear -> sum over all samples, equal on every rank."""
     steps: Any = padded(batches, trainer)
-    with together(trainer), running(trainer, StopBetweenBatches()), staying_on_its_device(dense.lvlm.model):
+    with failing_together(trainer), running(trainer, StopBetweenBatches()), staying_on_its_device(dense.lvlm.model):
         loader = DataLoader(steps, batch_size=None, collate_fn=lambda batch: batch)
         trainer.predict(dense, loader, return_predictions=False)
         return {pathway: sums.totals() for pathway, sums in dense.sums.items()}

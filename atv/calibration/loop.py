@@ -16,7 +16,7 @@ from atv.model.batch import cast_floats
 from atv.model.lvlm import LVLM
 from atv.model.offloaded_blocks import OffloadedBlocks
 from atv.model.targets import Target
-from atv.runtime.ranks import padded, together
+from atv.runtime.ranks import failing_together, padded
 from atv.selection import TokenSelection, WholeSet
 
 
@@ -35,12 +35,12 @@ class BlockwiseCalibration(L.LightningModule):
         rules: Sequence[TokenSelection],
         first_block: int = 0,
         offloaded: OffloadedBlocks | None = None,
-        whole: WholeSet | None = None,
+        calibration_set: WholeSet | None = None,
         gradients: bool = False,
     ) -> None:
         super().__init__()
         self.lvlm, self.seed, self.first_block = lvlm, seed, first_block
-        self.offloaded, self.whole = offloaded, whole
+        self.offloaded, self.calibration_set = offloaded, calibration_set
         self.observer = ForwardObserver(lvlm, rules)
         self.backward_pass = BackwardPass(gradients, any(rule.needs_sensitivity for rule in rules))
         if offloaded is None:
@@ -58,7 +58,7 @@ class BlockwiseCalibration(L.LightningModule):
         if not blocks_left:
             return
         try:
-            with together(trainer), doors(self.lvlm, targets, propagate, self.first_block, self.observer):
+            with failing_together(trainer), doors(self.lvlm, targets, propagate, self.first_block, self.observer):
                 dataloaders = loaders(padded(batches, trainer), blocks_left)
                 trainer.predict(self, dataloaders, return_predictions=False)
         finally:
@@ -82,7 +82,9 @@ class BlockwiseCalibration(L.LightningModule):
         if arrival is None:
             return []
         observed = list(
-            samples(arrival, waiting.tokens, self.seed, self._block_gradients(arrival, waiting.tokens), self.whole)
+            samples(
+                arrival, waiting.tokens, self.seed, self._block_gradients(arrival, waiting.tokens), self.calibration_set
+            )
         )
         if batch.inputs is not None:
             self.held_bytes += held_bytes(waiting.forward, self._model_addresses)

@@ -45,7 +45,7 @@ class PartedPool:
         if not target_weights:
             return BlockPool({}, 0, 0, {})
         trial = HeldOut(self.plan, halves, pools[0].site_of, target_weights)
-        block = ObservedBlock(tuple(target_weights), statistics, trial.lost, self.plan.measured)
+        block = ObservedBlock(tuple(target_weights), statistics, trial.shares_lost, self.plan.measured)
         with unchanged(self.rule, "weigh", block=block):
             weights_by_target = self.rule.weigh(block)
         checked_weights = self._checked_weights(weights_by_target, target_weights)
@@ -105,7 +105,7 @@ class HeldOut:
         self._weight_rows = {name: weight[::step] for name, weight in weights.items()}
         self._choosing_half, self._judging_half = ({name: half[site_of[name]] for name in weights} for half in halves)
 
-    def lost(self, visual: float) -> tuple[float, float]:
+    def shares_lost(self, visual: float) -> tuple[float, float]:
         """Returns the share of squared outputs lost on text and on visual tokens, mean over the Linears.
 
         Visual tokens have the weight ``visual``, text tokens the weight 1.

@@ -155,13 +155,13 @@ class PathwayPlan:
             pruned = self.criterion.prune(weight, pool, self.pattern, self.sparsities[name], mask)
             check_finite(self.criterion, weight, pruned)
         if self.following:
-            log.lost("criterion", weight, pruned, pool)
+            log.record_error("criterion", weight, pruned, pool)
         for index, step in enumerate(self.following, start=1):
             # Several refinements are distinguished by their positions.
             label = f"refine {index}" if len(self.refine) > 1 and index <= len(self.refine) else step.option
             with log.timed(label):
                 pruned = self._apply_step(step, weight, pruned.mask, pool)
-            log.lost(label, weight, pruned, pool)
+            log.record_error(label, weight, pruned, pool)
         return pruned
 
     def _apply_step(

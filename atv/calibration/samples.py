@@ -135,7 +135,7 @@ def samples(
     batch: BatchTokens,
     seed: int,
     gradients: BlockGradients | None = None,
-    whole: WholeSet | None = None,
+    calibration_set: WholeSet | None = None,
 ) -> Iterator[Sample]:
     """Yields the samples of a batch that arrived at a block, with its gradients there and the whole set.
 
@@ -158,7 +158,7 @@ def samples(
             last_attention=observed.attention.last_query(row, valid)[unpadded] if observed.attention else None,
             ids=batch.ids[row][unpadded],
             labelled=None if batch.answer is None else batch.answer[row][unpadded],
-            calibration_set=whole,
+            calibration_set=calibration_set,
         )
         for name, values in (("input", tokens.input), ("output", tokens.output)):
             if not _all_finite(values):

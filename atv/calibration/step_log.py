@@ -23,13 +23,13 @@ class StepLog:
         yield
         self.seconds[step] += now() - start_time
 
-    def lost(self, step: str, weight: Tensor, made: Pruned, pool: PoolStatistics) -> None:
+    def record_error(self, step: str, weight: Tensor, pruned: Pruned, pool: PoolStatistics) -> None:
         """Records the share of a Linear's squared output that is lost after a step.
 
         Nothing is recorded if X^T X is unknown or the bias moved.
         """
-        if pool.gram is not None and made.shift is None:
-            self.errors[step].append(pool.share_lost(weight, made.applied_to(weight)))
+        if pool.gram is not None and pruned.shift is None:
+            self.errors[step].append(pool.share_lost(weight, pruned.applied_to(weight)))
 
     def mean_errors(self) -> dict[str, float]:
         """Returns the mean error over Linears, by step."""

@@ -29,7 +29,7 @@ class Arrival:
 
     ``input`` and ``output`` are (batch, length, hidden), or (batch, length, streams x width) if a decoder has several
     residual streams. ``waiting`` is the input as the forward holds it. ``observed`` is what selection rules need in
-    addition. ``again`` runs the block once more on the same arguments, and may be called any number of times.
+    addition. ``rerun`` runs the block once more on the same arguments, and may be called any number of times.
     """
 
     block: int
@@ -38,16 +38,16 @@ class Arrival:
     target_inputs: TargetInputs
     observed: AttentionAndOutputs = field(default_factory=AttentionAndOutputs)
     waiting: Tensor | None = None
-    again: Callable[[], Tensor] | None = None
+    rerun: Callable[[], Tensor] | None = None
 
 
 class _Forward(greenlet.greenlet):
     """Greenlet of a forward over tokens of ``shape`` (batch, length), with the block to stop at and its arrival."""
 
     shape: torch.Size
-    wanted = 0
+    next_block = 0
     arrival: Arrival | None = None
-    again: Callable[[], Tensor] | None = None
+    rerun: Callable[[], Tensor] | None = None
 
 
 class SuspendedForward:
@@ -64,7 +64,7 @@ class SuspendedForward:
             RuntimeError: if the forward ended, or arrived at an earlier block. Errors of the model's own forward are
                 raised here, too.
         """
-        self._greenlet.wanted = block
+        self._greenlet.next_block = block
         self._greenlet.switch()
         if self._greenlet.dead:
             raise RuntimeError("the model's forward ended without reaching another decoder block")
@@ -75,9 +75,9 @@ class SuspendedForward:
         return arrival
 
     @property
-    def again(self) -> Callable[[], Tensor] | None:
+    def rerun(self) -> Callable[[], Tensor] | None:
         """Reruns the block at which the forward waits, in its state at that time; None if it waits at no block."""
-        return self._greenlet.again
+        return self._greenlet.rerun
 
     def frames(self) -> Iterator[FrameType]:
         """Yields the frames of the waiting forward, innermost first."""
@@ -154,12 +154,12 @@ def _door(
 
     def door(*args: Any, **kwargs: Any) -> Any:
         current = greenlet.getcurrent()
-        while current.wanted < index:
+        while current.next_block < index:
             current.parent.switch()
         current.arrival, dense = observe(current.shape, *args, **kwargs)
-        current.again = current.arrival.again
+        current.rerun = current.arrival.rerun
         current.parent.switch()
-        current.again = None
+        current.rerun = None
         return forward(*args, **kwargs) if propagate else dense
 
     return door

@@ -10,11 +10,11 @@ from atv.plugins import ContractError, Plugin
 
 
 @contextmanager
-def unchanged(part: Plugin, method: str, **given: object) -> Iterator[None]:
+def unchanged(plugin: Plugin, method: str, **given: object) -> Iterator[None]:
     """Checks that the body of the with statement, a call of a plug-in's method, writes to nothing in ``given``.
 
     Args:
-        part: the plug-in.
+        plugin: the plug-in.
         method: the name of the method that is called.
         given: its arguments by name: tensors, or dataclasses and mappings that hold tensors.
 
@@ -26,7 +26,7 @@ def unchanged(part: Plugin, method: str, **given: object) -> Iterator[None]:
     for name, tensor, version in tensors:
         if tensor._version != version:
             raise ContractError(
-                f"{part.option}: {type(part).__name__}.{method} changes its input {name} in place; "
+                f"{plugin.option}: {type(plugin).__name__}.{method} changes its input {name} in place; "
                 "work on a copy (.clone())"
             )
 

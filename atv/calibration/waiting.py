@@ -104,14 +104,14 @@ def addresses(model: nn.Module) -> set[int]:
     return {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
 
 
-def held_bytes(forward: SuspendedForward, own: set[int]) -> int:
-    """Bytes of the tensors that a waiting forward's frames refer to, except those at the addresses ``own``."""
+def held_bytes(forward: SuspendedForward, excluded: set[int]) -> int:
+    """Bytes of the tensors that a waiting forward's frames refer to, except those at the addresses ``excluded``."""
     storages = {}
     for frame in forward.frames():
         for leaf in tree_leaves(dict(frame.f_locals)):
             if isinstance(leaf, Tensor) and leaf.device.type != "meta":
                 storages[leaf.untyped_storage().data_ptr()] = leaf.untyped_storage().nbytes()
-    return sum(size for address, size in storages.items() if address not in own)
+    return sum(size for address, size in storages.items() if address not in excluded)
 
 
 def _as_bytes(storage: torch.UntypedStorage) -> Tensor:

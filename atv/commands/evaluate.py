@@ -7,12 +7,12 @@ from rich.console import Console
 from rich.table import Table
 
 import atv
-from atv.api.evaluating import answered
+from atv.api.evaluating import evaluate_questions
 from atv.bundled import BUNDLED
 from atv.data.sources import own_data
 from atv.evaluation.benchmarks.loaded import ALL, chosen_benchmarks
 from atv.evaluation.lmms_eval import lmms_eval_command
-from atv.evaluation.question_sets import Asking
+from atv.evaluation.question_sets import EvaluationSettings
 from atv.model.loading import model_folder
 from atv.plugins import at_least
 from atv.records.evaluation_report import EvaluationReport
@@ -56,7 +56,9 @@ def evaluate(
         print_lmms_eval: Print the lmms-eval command that scores the model's folder on the benchmarks, then exit.
     """
     at_least(1, groups=groups)
-    asking = Asking(batch_size, max_new_tokens, min_pixels, max_pixels, quiet_trainer(**(trainer or {})), output)
+    settings = EvaluationSettings(
+        batch_size, max_new_tokens, min_pixels, max_pixels, quiet_trainer(**(trainer or {})), output
+    )
     folder = model_folder(model, trust_remote_code)
     if print_lmms_eval:
         print(lmms_eval_command(folder, chosen_benchmarks(benchmark or ALL)))
@@ -66,8 +68,8 @@ def evaluate(
     suite = evaluation or (own_data(model) if benchmark is None else None)
     questions = atv.questions(benchmark, data=data, dense=dense, evaluation=suite, split=split, groups=groups)
     loaded_model, processor = atv.load(model, quantized=True, trust_remote_code=trust_remote_code)
-    report = answered(loaded_model, processor, questions, asking)
-    if asking.trainer.is_global_zero:
+    report = evaluate_questions(loaded_model, processor, questions, settings)
+    if settings.trainer.is_global_zero:
         Console().print(_tasks_table(report) if report.tasks else _benchmarks_table(report))
 
 

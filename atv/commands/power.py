@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from atv.ablation.planning import DecisionPlan, can_be_planned, cheapest, together
+from atv.ablation.planning import DecisionPlan, can_be_planned, cheapest, total_seconds
 from atv.plugins import at_least
 from atv.reporting.collection import Collection
 from atv.reporting.numbers import duration, number
@@ -58,7 +58,7 @@ def _print_needs(
         if plan is not None and finding.verdict == "undecided":
             undecided.append(finding)
             plans.append(plan)
-    return together(undecided, plans, section)
+    return total_seconds(undecided, plans, section)
 
 
 def _need_text(plan: DecisionPlan | None) -> str:

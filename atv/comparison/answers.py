@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from atv.evaluation.answer_tables import checked_answers, read_answers, read_rows
-from atv.records.cell_record import CELL, ROWS, CellRecord, titled
+from atv.records.cell_record import CELL, ROWS, CellRecord, cell_title
 from atv.records.evaluation_report import SCORES, EvaluationReport
 
 KEY = ["task", "question_id"]
@@ -99,7 +99,7 @@ def _cell_answers(folder: Path) -> Answers:
     asked_with = dict(record.asked_with)
     lengths = asked_with.pop("max_new_tokens", {})
     return Answers(
-        titled(record.labels) or folder.name,
+        cell_title(record.labels) or folder.name,
         (str(folder),),
         (table(checked_answers(rows, file), str(folder)),),
         (record.config.get("seed") if record.config.get("pathways") else None,),

@@ -67,7 +67,7 @@ class _Table:
         return sum(self.lines) + 2
 
 
-def answers_figure(comparison: Comparison, known: KnownQuestions) -> Figure | None:
+def answers_figure(comparison: Comparison, known_questions: KnownQuestions) -> Figure | None:
     """Draws up to three pictures with up to four questions each, the right answer, and what each model answered.
 
     Of questions that belong together (rotations of one question), one is shown. If there are several seeds, the first
@@ -76,7 +76,7 @@ def answers_figure(comparison: Comparison, known: KnownQuestions) -> Figure | No
     Returns:
         None if no answer flipped, or if no picture of such a question is available.
     """
-    shown_pictures = _most_flipped(comparison, known)
+    shown_pictures = _most_flipped(comparison, known_questions)
     if not shown_pictures:
         return None
     models = comparison.models

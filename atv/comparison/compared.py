@@ -130,11 +130,11 @@ def _named_apart(models: Sequence[Answers]) -> list[Answers]:
 
 @dataclass(frozen=True)
 class _Beside:
-    """A model compared with the first; ``place`` is its index among the scores of the units."""
+    """A model compared with the first; ``score_index`` is its index among the scores of the units."""
 
     first: Answers
     other: Answers
-    place: int
+    score_index: int
     units: Units
 
     def rows(self) -> Iterator[Compared]:
@@ -158,8 +158,8 @@ class _Beside:
             group_mask: which groups count (groups,).
             question_mask: which questions are in these groups (questions,).
         """
-        units = self.units.part(group_mask)
-        design, first_scores, other_scores = units.design, 100 * units.scores[0], 100 * units.scores[self.place]
+        units = self.units.subset(group_mask)
+        design, first_scores, other_scores = units.design, 100 * units.scores[0], 100 * units.scores[self.score_index]
         effect = paired(first_scores, other_scores, design, same_seeds=same_seeds(self.first, self.other))
         return Compared(
             model=self.other.name,
@@ -208,9 +208,9 @@ class _Changed:
             )
         )
 
-    def within(self, asked: Mask) -> Flips:
-        lost, gained = (float(mask[:, asked].sum(1).mean()) for mask in (self.lost, self.gained))
-        return Flips(lost, gained, float(self.same[:, asked].mean()))
+    def within(self, question_mask: Mask) -> Flips:
+        lost, gained = (float(mask[:, question_mask].sum(1).mean()) for mask in (self.lost, self.gained))
+        return Flips(lost, gained, float(self.same[:, question_mask].mean()))
 
 
 def changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:

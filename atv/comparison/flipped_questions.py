@@ -50,13 +50,15 @@ class FlippedQuestion:
     no_picture: str = ""
 
 
-def flipped_questions(comparison: Comparison, known: KnownQuestions, most: int) -> dict[str, list[FlippedQuestion]]:
+def flipped_questions(
+    comparison: Comparison, known_questions: KnownQuestions, most: int
+) -> dict[str, list[FlippedQuestion]]:
     """Returns task -> questions that flipped, spread evenly over tasks, and over lost and gained ones.
 
     If there are several seeds, the first of each model is shown.
 
     Args:
-        known: source of the questions' pictures.
+        known_questions: source of the questions' pictures.
         most: maximum number of questions in total.
     """
     first = comparison.models[0]
@@ -69,7 +71,7 @@ def flipped_questions(comparison: Comparison, known: KnownQuestions, most: int) 
     by_task: dict[str, list[FlippedQuestion]] = {task: [] for task in first.tasks}
     for row_label, row in flipped.head(most).iterrows():
         replies = _replies(comparison.models, row_label, changes_by_model)
-        by_task[row["task"]].append(_flipped_question(row.to_dict(), replies, known))
+        by_task[row["task"]].append(_flipped_question(row.to_dict(), replies, known_questions))
     return {task: questions for task, questions in by_task.items() if questions}
 
 

@@ -12,7 +12,7 @@ from atv.data.conversations import read_row
 from atv.data.pictures import decode
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.question_sets import Benchmarks, Questions, Suite
-from atv.evaluation.questions import first_groups, seen
+from atv.evaluation.questions import first_groups, picture_fields
 
 # Fields of a question that a metric may read.
 SCORED_BY = ("question", "options", "answer", "answers", "metric")
@@ -23,12 +23,12 @@ class KnownQuestions:
     """Questions from data, from answers to them, or both.
 
     Attributes:
-        asked: the data; None if only answers are available, which contain no pictures.
-        answered: answers of a folder; if they contain questions, those take precedence.
+        question_set: the data; None if only answers are available, which contain no pictures.
+        answers: answers of a folder; if they contain questions, those take precedence.
     """
 
-    asked: Questions | None = None
-    answered: Answers | None = None
+    question_set: Questions | None = None
+    answers: Answers | None = None
 
     @cached_property
     def by_key(self) -> dict[tuple[str, str], dict[str, Any]]:
@@ -37,17 +37,17 @@ class KnownQuestions:
         Raises:
             ValueError: if neither data nor answers contain them.
         """
-        if self.answered is not None and all(name in self.answered.rows for name in SCORED_BY):
-            rows = self.answered.rows.drop(columns=[name for name in OWN if name in self.answered.rows])
+        if self.answers is not None and all(name in self.answers.rows for name in SCORED_BY):
+            rows = self.answers.rows.drop(columns=[name for name in OWN if name in self.answers.rows])
             return {(row["task"], row["question_id"]): _with_lists(row) for row in rows.to_dict("records")}
-        if isinstance(self.asked, Benchmarks):
-            questions = [entry.question for loaded in self.asked.loaded for entry in loaded.questions]
+        if isinstance(self.question_set, Benchmarks):
+            questions = [entry.question for loaded in self.question_set.loaded for entry in loaded.questions]
             return {(question["task"], question["question_id"]): question for question in questions}
-        if isinstance(self.asked, Suite):
+        if isinstance(self.question_set, Suite):
             rows = self._suite
             questions = [read_row(rows, index) for index in range(len(rows))]
             without_images = [
-                {name: value for name, value in row.items() if name != "image"} | seen(row["image"])
+                {name: value for name, value in row.items() if name != "image"} | picture_fields(row["image"])
                 for row in questions
             ]
             return {(question["task"], question["question_id"]): question for question in without_images}
@@ -59,7 +59,7 @@ class KnownQuestions:
     @property
     def benchmarks(self) -> Mapping[str, LoadedBenchmark]:
         """Benchmark names -> their data."""
-        loaded = self.asked.loaded if isinstance(self.asked, Benchmarks) else ()
+        loaded = self.question_set.loaded if isinstance(self.question_set, Benchmarks) else ()
         return {entry.benchmark.name: entry for entry in loaded}
 
     def pictures(self, question: Mapping[str, Any]) -> list[Image]:
@@ -71,9 +71,9 @@ class KnownQuestions:
         key = tuple(question[name] for name in KEY)
         if "seen" not in question:
             raise ValueError("the answers do not say what was shown")
-        if isinstance(self.asked, Suite):
+        if isinstance(self.question_set, Suite):
             shown_picture = self._suite_picture(key[1])
-            _require_same(seen(shown_picture)["seen"] == question["seen"])
+            _require_same(picture_fields(shown_picture)["seen"] == question["seen"])
             return [] if shown_picture is None else [shown_picture]
         if question["task"] not in self.benchmarks:
             raise ValueError("the data are not available: name them with --benchmark and --data, or with --evaluation")
@@ -90,8 +90,8 @@ class KnownQuestions:
 
     @cached_property
     def _suite(self) -> Any:
-        assert isinstance(self.asked, Suite)
-        return self.asked.rows.select(first_groups(self.asked.rows, self.asked.groups))
+        assert isinstance(self.question_set, Suite)
+        return self.question_set.rows.select(first_groups(self.question_set.rows, self.question_set.groups))
 
     @cached_property
     def _suite_indices(self) -> dict[str, int]:

@@ -13,7 +13,7 @@ from atv.data.text_files import numbered_lines
 from atv.data.turns import plain_text
 from atv.data.wording import quoted, short
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
-from atv.evaluation.generation import scored
+from atv.evaluation.generation import scored_answers
 
 # Name that lmms-eval gives the file of a task's samples.
 LOGGED = re.compile(r"_samples_(?P<task>.+)\.jsonl$")
@@ -22,7 +22,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Said:
+class EngineAnswer:
     """One answer: its question (task, id), its text, whether it ended (None: not known), and why there is none."""
 
     key: Key
@@ -36,7 +36,7 @@ def is_other(path: Path) -> bool:
     return path.is_file() or not (holds_answers(path) or next(_logs(path), None) is None)
 
 
-def read_other(path: Path, known: KnownQuestions) -> Answers:
+def read_other(path: Path, known_questions: KnownQuestions) -> Answers:
     """Reads the answers of another engine, one question per line.
 
     A line is one of: ``question_id`` and ``prediction`` (and, if known, ``task`` and ``ended``); a sample as lmms-eval
@@ -49,26 +49,27 @@ def read_other(path: Path, known: KnownQuestions) -> Answers:
     Raises:
         ValueError: for a line that is none of these, a prompt other than ours, an unknown question, or a missing one.
     """
-    replies = [reply for file in _files(path) for reply in _read(file, known)]
+    replies = [reply for file in _files(path) for reply in _read(file, known_questions)]
     by_key = {reply.key: reply for reply in replies}
     if len(by_key) < len(replies):
         repeated_id = next(reply.key[1] for reply in replies if by_key[reply.key] is not reply)
         raise ValueError(f"{str(path)!r}: question {short(repeated_id, 80)!r} is answered twice")
     tasks = {task for task, _ in by_key}
-    if unknown_keys := [key for key in by_key if key not in known.by_key]:
+    if unknown_keys := [key for key in by_key if key not in known_questions.by_key]:
         raise ValueError(
             f"{str(path)!r}: answers {len(unknown_keys):,} questions that are not among those that are compared, such "
             f"as {short(unknown_keys[0][1], 80)!r} of {unknown_keys[0][0]}"
         )
-    expected_keys = [key for key in known.by_key if key[0] in tasks]
+    expected_keys = [key for key in known_questions.by_key if key[0] in tasks]
     if missing_keys := [key for key in expected_keys if key not in by_key]:
         raise ValueError(
             f"{str(path)!r}: lacks answers to {len(missing_keys):,} of {len(expected_keys):,} questions, such as "
             f"{short(missing_keys[0][1], 80)!r} of {missing_keys[0][0]}"
         )
     replies = [by_key[key] for key in expected_keys]
-    rows = scored(
-        (known.by_key[reply.key] | {"ended": reply.ended, "fault": reply.fault}, reply.text) for reply in replies
+    rows = scored_answers(
+        (known_questions.by_key[reply.key] | {"ended": reply.ended, "fault": reply.fault}, reply.text)
+        for reply in replies
     )
     return Answers(str(path), (str(path),), (table(rows, str(path)),))
 
@@ -94,7 +95,7 @@ def _files(path: Path) -> list[Path]:
     return [file for (file,) in by_task.values()]
 
 
-def _read(file: Path, known: KnownQuestions) -> Iterator[Said]:
+def _read(file: Path, known: KnownQuestions) -> Iterator[EngineAnswer]:
     keys_by_id: dict[str, list[Key]] = defaultdict(list)
     for key in known.by_key:
         keys_by_id[key[1]].append(key)
@@ -109,7 +110,7 @@ def _read(file: Path, known: KnownQuestions) -> Iterator[Said]:
             elif "question_id" in line and "prediction" in line:
                 if (ended := line.get("ended")) not in (None, True, False):
                     raise ValueError(f"ended is {quoted(ended)}; expected true or false")
-                yield Said(
+                yield EngineAnswer(
                     _known_key(keys_by_id, line["question_id"], line),
                     _answer_text(line["prediction"], "prediction"),
                     ended,
@@ -146,14 +147,16 @@ def _known_key(keys_by_id: Mapping[str, list[Key]], question_id: Any, line: Mapp
     return keys[0]
 
 
-def _batch_reply(line: Mapping[str, Any], key: Key) -> Said:
+def _batch_reply(line: Mapping[str, Any], key: Key) -> EngineAnswer:
     """Reads a line of a batch's output, as vLLM's run_batch and OpenAI's batches write it."""
     try:
         choice = line["response"]["body"]["choices"][0]
         text = choice["message"]["content"]
     except (TypeError, KeyError, IndexError):
-        return Said(key, "", fault=f"the engine gave no answer: {short(line.get('error') or 'no choices')}")
-    return Said(key, _answer_text("" if text is None else text, "content"), choice.get("finish_reason") == "stop")
+        return EngineAnswer(key, "", fault=f"the engine gave no answer: {short(line.get('error') or 'no choices')}")
+    return EngineAnswer(
+        key, _answer_text("" if text is None else text, "content"), choice.get("finish_reason") == "stop"
+    )
 
 
 def _answer_text(text: Any, field: str) -> str:
@@ -176,7 +179,7 @@ def _questions_by_row(file: Path, known: KnownQuestions) -> dict[int, dict[str, 
     return {entry.index: entry.question for entry in benchmark_by_task[match["task"]].questions}
 
 
-def _lmms_eval_reply(line: Mapping[str, Any], questions: Mapping[int, Mapping[str, Any]]) -> Said:
+def _lmms_eval_reply(line: Mapping[str, Any], questions: Mapping[int, Mapping[str, Any]]) -> EngineAnswer:
     """Reads a sample of lmms-eval, whose prompt must equal ours: otherwise its row, or the words asked, may differ."""
     question = questions.get(line["doc_id"]) if type(line["doc_id"]) is int else None
     if question is None:
@@ -189,7 +192,7 @@ def _lmms_eval_reply(line: Mapping[str, Any], questions: Mapping[int, Mapping[st
     reply = line.get("resps", line.get("filtered_resps"))
     while isinstance(reply, list) and reply:
         reply = reply[0]
-    return Said((question["task"], question["question_id"]), _answer_text(reply, "its answer"))
+    return EngineAnswer((question["task"], question["question_id"]), _answer_text(reply, "its answer"))
 
 
 def _words(text: str) -> list[str]:

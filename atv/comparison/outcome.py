@@ -25,11 +25,11 @@ SCHEMA = 1
 LONGEST = 600
 
 
-def write_comparison(comparison: Comparison, folder: Path, known: KnownQuestions, flips: int) -> Path:
+def write_comparison(comparison: Comparison, folder: Path, known_questions: KnownQuestions, flips: int) -> Path:
     """Writes the four files, each atomically; no answers.png if no picture with a flipped answer is available.
 
     Args:
-        known: source of the questions' pictures.
+        known_questions: source of the questions' pictures.
         flips: maximum number of flipped questions on the page.
 
     Returns:
@@ -37,11 +37,11 @@ def write_comparison(comparison: Comparison, folder: Path, known: KnownQuestions
     """
     write_json(folder / JSON, as_json(comparison))
     save_figure(differences_figure(comparison), folder / FIGURE)
-    if (figure := answers_figure(comparison, known)) is None:
+    if (figure := answers_figure(comparison, known_questions)) is None:
         (folder / PICTURES).unlink(missing_ok=True)
     else:
         save_figure(figure, folder / PICTURES)
-    text = page(comparison, flipped_questions(comparison, known, flips), (folder / FIGURE).read_bytes())
+    text = page(comparison, flipped_questions(comparison, known_questions, flips), (folder / FIGURE).read_bytes())
     write_text(folder / PAGE, text)
     return folder / PAGE
 

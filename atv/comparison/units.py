@@ -54,7 +54,7 @@ class Units:
         joined = tuple(np.concatenate(values, axis=1) for values in scores)
         return cls(pd.concat(tables, ignore_index=True), joined)
 
-    def part(self, inside: NDArray[np.bool_]) -> "Units":
+    def subset(self, inside: NDArray[np.bool_]) -> "Units":
         """Returns only those groups."""
         return Units(self.table[inside].reset_index(drop=True), tuple(values[:, inside] for values in self.scores))
 

@@ -78,7 +78,7 @@ class ALPS(Criterion):
                 continue
             changed, kept_count, last_mask = int((mask != last_mask).sum()), int(mask.sum()), mask
             restarts = rho.follow(changed, kept_count)
-            if rho.done or (step > _EARLIEST_STOP and changed <= 0.0003 * kept_count):
+            if rho.settled or (step > _EARLIEST_STOP and changed <= 0.0003 * kept_count):
                 break
             if restarts:
                 dense_mask = pattern.checked_mask(dense.abs(), sparsity)
@@ -98,19 +98,19 @@ class _Penalty:
 
     value: float
     grew: bool = False
-    done: bool = False
+    settled: bool = False
 
-    def follow(self, changed: int, kept: int) -> bool:
+    def follow(self, changed: int, kept_count: int) -> bool:
         """Adapts rho to the number of changed places of the support; returns whether the iteration must restart."""
         restarts = False
-        if changed > 0.1 * kept:
+        if changed > 0.1 * kept_count:
             self.value, self.grew = self.value * 1.3, True
-        elif changed > 0.005 * kept:
+        elif changed > 0.005 * kept_count:
             self.value, self.grew = self.value * 1.2, True
         elif changed and self.grew:
             self.value *= 1.1
         elif self.grew:
-            self.done = True
+            self.settled = True
         else:
             self.value, restarts = self.value / 5, changed > 0
         self.value = min(self.value, _MAX_PENALTY)

@@ -28,7 +28,7 @@ from atv.plugins import at_least
 MAX_BROKEN = 0.05
 
 
-class Ready(NamedTuple):
+class PreparedSample(NamedTuple):
     """A conversation as chat messages for the processor, with decoded pictures; ``source`` has them undecoded."""
 
     id: str
@@ -182,36 +182,36 @@ class SampleDraw:
         samples: int,
         max_length: int | None,
         console: Console,
-        require: Callable[[Ready], None] | None = None,
+        require: Callable[[PreparedSample], None] | None = None,
         answers: bool = False,
     ) -> None:
         self.processor, self.data, self.samples = processor, data, samples
         self.max_length, self.console, self.require = max_length, console, require
         self.answers = answers
         self.ids: list[str] = []
-        self.parts: Counter[int] = Counter()
+        self.source_counts: Counter[int] = Counter()
         self.broken: list[dict[str, str]] = []
-        self.found = self.shortened = 0
+        self.drawn_count = self.shortened = 0
 
-    def draw(self, seed: int) -> Iterator[Ready]:
+    def draw(self, seed: int) -> Iterator[PreparedSample]:
         for conversation in self.data.draw(seed):
             try:
                 sample = self._prepare(conversation)
             except Exception as error:  # Templates and processors can raise anything.
                 self._note_broken(short(conversation.id), reason(error))
                 continue
-            self.found += 1
+            self.drawn_count += 1
             if conversation.part is not None:
-                self.parts[conversation.part] += 1
+                self.source_counts[conversation.part] += 1
             yield sample
-            if self.found == self.samples:
+            if self.drawn_count == self.samples:
                 return
-        drawn_counts = f"{self.found} samples and {len(self.broken)} broken ones"
+        drawn_counts = f"{self.drawn_count} samples and {len(self.broken)} broken ones"
         raise ValueError(f"samples: {self.samples} were requested, but the data have {drawn_counts}")
 
     def outcome(self) -> dict[str, Any]:
         """Returns the samples' ids, how many were shortened, and the broken ones; for a mixture also source counts."""
-        counts = [self.parts[source_index] for source_index in range(max(self.parts, default=-1) + 1)]
+        counts = [self.source_counts[source_index] for source_index in range(max(self.source_counts, default=-1) + 1)]
         return {
             "ids": self.ids,
             **({"counts": counts} if counts else {}),
@@ -219,7 +219,7 @@ class SampleDraw:
             "broken": self.broken,
         }
 
-    def _prepare(self, conversation: Conversation) -> Ready:
+    def _prepare(self, conversation: Conversation) -> PreparedSample:
         source = readable(conversation)
         pictures = [decode(picture) for picture in source.pictures]
         chat = messages(source.turns, len(pictures))
@@ -229,7 +229,7 @@ class SampleDraw:
         # Encoded alone, so that a sample that the template, tokenizer or processor rejects can be named.
         if not encode_chats(self.processor, [kept_chat], [kept_pictures])["input_ids"].numel():
             raise ValueError("the chat template writes nothing for it")
-        sample = Ready(source.id, kept_chat, kept_pictures, source)
+        sample = PreparedSample(source.id, kept_chat, kept_pictures, source)
         if self.require is not None:
             self.require(sample)
         self.shortened += kept_chat != chat

@@ -44,7 +44,7 @@ def require_chat_template(processor: ProcessorMixin) -> None:
     _find_form(processor)
 
 
-def written(processor: ProcessorMixin, chat: Chat, prompt: bool = False) -> str:
+def rendered_chat(processor: ProcessorMixin, chat: Chat, prompt: bool = False) -> str:
     """Renders a chat whose contents are lists of parts; ``prompt`` opens the assistant's turn.
 
     A template that expects plain text gets plain text, with the image token in place of each picture. If a template

@@ -31,7 +31,7 @@ class Columns:
     @classmethod
     def of(
         cls,
-        there: Sequence[str],
+        column_names: Sequence[str],
         conversation: str | None,
         image: str | None,
         id: str,
@@ -46,15 +46,17 @@ class Columns:
         Raises:
             ValueError: if a column is missing; the message lists the missing columns and the existing ones.
         """
-        turns_column = None if caption else _first_present(there, (conversation,) if conversation else CONVERSATION)
+        turns_column = (
+            None if caption else _first_present(column_names, (conversation,) if conversation else CONVERSATION)
+        )
         # Next to a question, a column called text may hold anything.
-        usual_captions = () if "question" in there else CAPTION
+        usual_captions = () if "question" in column_names else CAPTION
         caption_column = (
             None
             if turns_column or conversation or not prompt
-            else _first_present(there, (caption,) if caption else usual_captions)
+            else _first_present(column_names, (caption,) if caption else usual_captions)
         )
-        image_column = _first_present(there, (image,) if image else IMAGE)
+        image_column = _first_present(column_names, (image,) if image else IMAGE)
         found_columns = {
             conversation or caption or CONVERSATION[0]: turns_column or caption_column,
             image or IMAGE[0]: image_column,
@@ -62,24 +64,24 @@ class Columns:
         if missing := [name for name, column in found_columns.items() if column is None]:
             option_names = "conversation, caption and image" if prompt else "conversation and image"
             raise ValueError(
-                f"calibration: missing columns {', '.join(missing)}; found {short(', '.join(there))}. To name others, "
-                f"use the options {option_names}"
+                f"calibration: missing columns {', '.join(missing)}; found {short(', '.join(column_names))}. "
+                f"To name others, use the options {option_names}"
             )
         return cls(
             str(turns_column or caption_column),
             str(image_column),
-            id if id in there else None,
+            id if id in column_names else None,
             prompt if caption_column else None,
         )
 
-    def conversation_of(self, row: Mapping[str, Any], number: int, root: Path | None = None) -> Conversation:
+    def conversation_of(self, row: Mapping[str, Any], row_number: int, root: Path | None = None) -> Conversation:
         """Returns a row's conversation; without an id, the row's number is the id.
 
         Args:
             root: folder that relative paths to pictures start from.
         """
         id_cell = None if self.id is None else row.get(self.id)
-        id = f"row {number}" if id_cell in (None, "") else str(id_cell)
+        id = f"row {row_number}" if id_cell in (None, "") else str(id_cell)
         try:
             pictures = undecoded(row.get(self.image), root)
             turns = self._turns(row.get(self.said), bool(pictures))

@@ -9,7 +9,7 @@ from datasets import Dataset
 from PIL import Image
 from transformers import ProcessorMixin
 
-from atv.data.chat_template import written
+from atv.data.chat_template import rendered_chat
 from atv.data.pictures import decode, undecoded
 from atv.data.turns import MARKER, message
 from atv.data.wording import short
@@ -67,7 +67,7 @@ def encode_chats(
         Exception: whatever the template or processor raises for input that it rejects.
     """
     _require_padding(processor, len(chats))
-    texts = [written(processor, _checked_chat(processor, chat), prompt) for chat in chats]
+    texts = [rendered_chat(processor, _checked_chat(processor, chat), prompt) for chat in chats]
     picture_lists = [list(sample_pictures) for sample_pictures in pictures if sample_pictures]
     # If the template writes the beginning of the sequence, the tokenizer must not write it again.
     options: dict[str, Any] = {"add_special_tokens": False} if _has_start_token(processor, texts[0]) else {}

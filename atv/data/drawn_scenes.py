@@ -24,7 +24,7 @@ from atv.everyday.drawing import draw as draw_everyday
 from atv.everyday.scenes import sample_scene as sample_everyday
 from atv.everyday.tasks import TASKS as EVERYDAY_TASKS
 
-Said = Literal["captions", "questions", "answers", "facts"]
+SceneText = Literal["captions", "questions", "answers", "facts"]
 Turns = Sequence[Any]
 SIZE = 2048
 FACTS = 4
@@ -43,10 +43,10 @@ class _ToldScenes(IndexedData):
     tasks_there: ClassVar[Sequence[Any]]
     seed: ClassVar[int]
     # Samples a scene of a split, and draws its picture.
-    sampled: ClassVar[Callable[..., Any]]
-    drawn: ClassVar[Callable[..., Image.Image]]
+    sample_scene: ClassVar[Callable[..., Any]]
+    draw_picture: ClassVar[Callable[..., Image.Image]]
 
-    def __init__(self, said: Said, tasks: list[str] | None = None) -> None:
+    def __init__(self, said: SceneText, tasks: list[str] | None = None) -> None:
         self.said, self.tasks = said, tasks
 
     @abstractmethod
@@ -62,8 +62,8 @@ class _ToldScenes(IndexedData):
         Raises:
             ValueError: if ``said`` or a task is unknown.
         """
-        if self.said not in get_args(Said):
-            raise ValueError(f"calibration.said: expected one of {', '.join(get_args(Said))}, got {self.said!r}")
+        if self.said not in get_args(SceneText):
+            raise ValueError(f"calibration.said: expected one of {', '.join(get_args(SceneText))}, got {self.said!r}")
         names = [task.name for task in self.tasks_there]
         if self.tasks is not None and (not self.tasks or set(self.tasks) - set(names)):
             raise ValueError(f"calibration.tasks: expected some of {', '.join(names)}, got {self.tasks}")
@@ -76,10 +76,10 @@ class _ToldScenes(IndexedData):
         if self.said == "facts":
             return Conversation(f"scene {index}", self._facts(text_rng))
         while True:
-            scene = type(self).sampled(scene_rng, "train")
+            scene = type(self).sample_scene(scene_rng, "train")
             # A scene that allows no question of these tasks is replaced.
             if turns := self._turns(scene, text_rng):
-                return Conversation(f"scene {index}", turns, [type(self).drawn(scene, picture_rng)])
+                return Conversation(f"scene {index}", turns, [type(self).draw_picture(scene, picture_rng)])
 
     def _turns(self, scene: Any, rng: Generator) -> Turns:
         """Returns what is said about the scene; empty if it allows no question of the tasks."""
@@ -98,7 +98,7 @@ class BundledScenes(_ToldScenes):
     """Scenes of the bundled model's training with one kind of text, the same scenes whatever the text."""
 
     tasks_there, seed = BUNDLED_TASKS, 13
-    sampled, drawn = sample_bundled, draw_bundled
+    sample_scene, draw_picture = sample_bundled, draw_bundled
 
     def _caption(self, scene: Any, rng: Generator) -> Turns:
         return bundled_dialogues.exchange("describe the picture .", bundled_dialogues.caption(scene, rng))
@@ -111,7 +111,7 @@ class EverydayScenes(_ToldScenes):
     """Scenes of the everyday model's training with one kind of text, the same scenes whatever the text."""
 
     tasks_there, seed = EVERYDAY_TASKS, 23
-    sampled, drawn = sample_everyday, draw_everyday
+    sample_scene, draw_picture = sample_everyday, draw_everyday
 
     def _caption(self, scene: Any, rng: Generator) -> Turns:
         return everyday_dialogues.caption_turns(scene, rng)

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import ProcessorMixin
 
-from atv.data.chat_template import written
+from atv.data.chat_template import rendered_chat
 from atv.data.conversations import encode_chats
 
 IGNORED = -100
@@ -56,7 +56,7 @@ def _left_open(processor: ProcessorMixin, chat: Chat) -> bool:
     if chat[-1]["role"] != "assistant":
         return False
     answer = "".join(part.get("text", "") for part in chat[-1]["content"][-1:]).strip()
-    return bool(answer) and written(processor, chat).rstrip().endswith(answer)
+    return bool(answer) and rendered_chat(processor, chat).rstrip().endswith(answer)
 
 
 def _with_end_token(processor: ProcessorMixin, message: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -77,7 +77,7 @@ def _answer_labels(processor: ProcessorMixin, chat: Chat, ids: Tensor) -> Tensor
     The processor writes many tokens for a picture where the template has one. All other tokens occur in both, in the
     same order, so aligning the two sequences finds the answers whatever a processor does with pictures.
     """
-    text = written(processor, chat)
+    text = rendered_chat(processor, chat)
     encoding: Any = processor.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     spans = list(_answer_spans(processor, chat, text))
     matching_blocks = SequenceMatcher(None, encoding["input_ids"], ids.tolist(), autojunk=False).get_matching_blocks()
@@ -95,8 +95,8 @@ def _answer_spans(processor: ProcessorMixin, chat: Chat, text: str) -> Iterator[
     for index, message in enumerate(chat):
         if message["role"] != "assistant":
             continue
-        text_before = written(processor, chat[:index], prompt=True)
-        text_through = written(processor, chat[: index + 1])
+        text_before = rendered_chat(processor, chat[:index], prompt=True)
+        text_through = rendered_chat(processor, chat[: index + 1])
         if not (text.startswith(text_before) and text.startswith(text_through)):
             raise ValueError("processor: its chat template does not write a conversation turn after turn")
         yield len(text_before), len(text_through.rstrip())

@@ -66,19 +66,21 @@ def message(turn: Mapping[str, Any]) -> Message:
     return {"role": ROLES[speaker], "content": _split_parts(plain_text(content, f"a turn of {speaker!r}"))}
 
 
-def plain_text(value: Any, what: str) -> str:
-    """Returns text, or a number as text; ``what`` names the value in messages.
+def plain_text(value: Any, description: str) -> str:
+    """Returns text, or a number as text; ``description`` names the value in messages.
 
     Raises:
         ValueError: if the value has a different type, or holds half a surrogate pair, which no tokenizer accepts.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"{what} is {quoted(value)}, a {type(value).__name__}; expected text")
+        raise ValueError(f"{description} is {quoted(value)}, a {type(value).__name__}; expected text")
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{what} is {value}; expected text")
+        raise ValueError(f"{description} is {value}; expected text")
     text = str(value)
     if lone_surrogate := next((character for character in text if "\ud800" <= character <= "\udfff"), None):
-        raise ValueError(f"{what} holds half a surrogate pair (U+{ord(lone_surrogate):04X}), which is not valid text")
+        raise ValueError(
+            f"{description} holds half a surrogate pair (U+{ord(lone_surrogate):04X}), which is not valid text"
+        )
     return text
 
 

@@ -53,19 +53,19 @@ def read_answers(path: Path) -> pd.DataFrame:
     return checked_answers(pd.DataFrame(json_lines(path)), path)
 
 
-def checked_answers(rows: pd.DataFrame, path: Path, kind: type[Scored] = Answer) -> pd.DataFrame:
+def checked_answers(rows: pd.DataFrame, path: Path, answer_class: type[Scored] = Answer) -> pd.DataFrame:
     """Returns the rows if they are answers of the given kind.
 
     Raises:
         ValueError: naming the file and the missing columns, or the row, column and value that no answer can have.
     """
-    required_columns = [column.name for column in fields(kind)]
+    required_columns = [column.name for column in fields(answer_class)]
     if missing_columns := [name for name in required_columns if name not in rows]:
         raise ValueError(f"{path}: its answers lack {', '.join(missing_columns)}")
     if rows.empty:
         raise ValueError(f"{path} holds no answers")
     values = rows[required_columns].astype(object)
-    typed(list[kind], values.where(values.notna(), None).to_dict("records"), path)  # type: ignore[valid-type]
+    typed(list[answer_class], values.where(values.notna(), None).to_dict("records"), path)  # type: ignore[valid-type]
     return rows
 
 

@@ -12,8 +12,8 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.evaluation.answer_tables import write_answers
 from atv.evaluation.benchmarks.loaded import BENCHMARK_BATCH_SIZE, LoadedBenchmark
-from atv.evaluation.generation import predict, scored
-from atv.evaluation.identity import answering
+from atv.evaluation.generation import predict, scored_answers
+from atv.evaluation.identity import answer_settings
 from atv.evaluation.metrics import GroupedScore
 from atv.evaluation.predictions import KeepPredictions, Prediction, Predictions
 from atv.evaluation.scores import TaskScore, category_scores, task_scores
@@ -106,7 +106,7 @@ def ask_benchmark(
     if folder is not None:
         weights = digest or weights_digest(model.named_parameters())
         run = RunFolder(
-            folder, _identity(loaded, weights, answer_length, answering(model, processor) | precision(trainer))
+            folder, _identity(loaded, weights, answer_length, answer_settings(model, processor) | precision(trainer))
         )
         predictions = Predictions(folder / "predictions")
         callbacks.append(KeepPredictions(predictions))
@@ -125,12 +125,12 @@ def ask_benchmark(
         if not already_answered:
             require_askable(loaded, processor)
         kept_note = "answers so far are kept; the same command resumes from them" if folder is not None else NOTHING
-        predicted += predict(model, processor, batches, answer_length, trainer, *callbacks, kept=kept_note)
+        predicted += predict(model, processor, batches, answer_length, trainer, *callbacks, kept_note=kept_note)
     all_faults = {question_id: fault for rank_faults in gathered(faults) for question_id, fault in rank_faults.items()}
     predicted += not_asked(questions, all_faults)
     if trainer.is_global_zero:
         tell_faults(benchmark.name, all_faults)
-    result = BenchmarkResult.of(loaded, scored(predicted), () if folder is None else predictions.starts())
+    result = BenchmarkResult.of(loaded, scored_answers(predicted), () if folder is None else predictions.starts())
     if folder is not None and trainer.is_global_zero:
         write_answers(folder / "answers.jsonl", result.answers)
     return result

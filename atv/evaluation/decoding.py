@@ -117,9 +117,9 @@ def plain(cache: Any) -> bool:
     return isinstance(cache, Cache) and all(type(layer) in _PLAIN_LAYERS for layer in cache.layers)
 
 
-def only_rows(prepared: Prepared, kept: Tensor) -> Prepared:
-    """Returns the inputs of the next step for the rows in ``kept``, bool (batch,); changes the cache in place."""
-    row_indices = kept.nonzero().squeeze(1)
+def only_rows(prepared: Prepared, kept_rows: Tensor) -> Prepared:
+    """Returns the inputs of the next step for the rows in ``kept_rows``, bool (batch,); changes the cache in place."""
+    row_indices = kept_rows.nonzero().squeeze(1)
     cache_of(prepared).batch_select_indices(row_indices)
     by_token = {name: prepared[name] for name in BY_TOKEN if prepared.get(name) is not None}
     return prepared | {name: value.index_select(-2, row_indices) for name, value in by_token.items()}

@@ -19,7 +19,7 @@ from atv.model.batch import cast_floats
 from atv.model.positions import require_own_positions
 from atv.plugins import find
 from atv.runtime.preemption import NOTHING, StopBetweenBatches
-from atv.runtime.ranks import gathered, together
+from atv.runtime.ranks import failing_together, gathered
 from atv.runtime.trainer import quiet_trainer, running, staying_on_its_device
 
 Question = Mapping[str, Any]
@@ -126,26 +126,26 @@ def predict(
     max_new_tokens: int,
     trainer: L.Trainer,
     *callbacks: L.Callback,
-    kept: str = NOTHING,
+    kept_note: str = NOTHING,
     built_alike: dict[Hashable, SharingTrial] | None = None,
 ) -> list[tuple[Question, str]]:
     """Returns all questions with their answers, in no particular order, on every rank; ranks divide up the batches.
 
     Args:
-        kept: what is kept of the answers if the run is stopped, for the message.
+        kept_note: what is kept of the answers if the run is stopped, for the message.
         built_alike: what is known about models asked before, for models that differ only in values; see ``Sharing``.
 
     Raises:
         Preempted: after the current batch, if SIGTERM was sent.
     """
     module, steps = GreedyAnswers(model, processor, max_new_tokens, built_alike), _Steps(batches, trainer.world_size)
-    stop = StopBetweenBatches(kept)
-    with together(trainer), running(trainer, *callbacks, stop), staying_on_its_device(model):
+    stop = StopBetweenBatches(kept_note)
+    with failing_together(trainer), running(trainer, *callbacks, stop), staying_on_its_device(model):
         own_answers: Any = trainer.predict(module, DataLoader(steps, batch_size=None, collate_fn=lambda step: step))
         return [pair for rank_answers in gathered(own_answers or []) for step in rank_answers for pair in step]
 
 
-def scored(predicted: Iterable[tuple[Question, str]]) -> pd.DataFrame:
+def scored_answers(predicted: Iterable[tuple[Question, str]]) -> pd.DataFrame:
     """Returns one row per question, sorted by question_id, so that every model has the same question in the same row.
 
     The columns are the question's fields, plus prediction, read (the answer as the score reads it; None if it cannot)
@@ -175,4 +175,4 @@ def answer(
         The rows of ``scored`` with the columns ``COLUMNS``.
     """
     predicted = predict(model, processor, batches, max_new_tokens, trainer or quiet_trainer())
-    return scored(predicted)[list(COLUMNS)]
+    return scored_answers(predicted)[list(COLUMNS)]

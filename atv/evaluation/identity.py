@@ -6,7 +6,7 @@ from typing import Any
 import lightning as L
 from transformers import PreTrainedModel, ProcessorMixin
 
-from atv.records.digests import content_digest, telling
+from atv.records.digests import content_digest, without_origin
 from atv.records.run_folder import plain
 from atv.runtime.trainer import precision
 
@@ -18,7 +18,7 @@ _IRRELEVANT_SETTINGS = frozenset(
 _PICTURE_PROCESSORS = ("image_processor", "video_processor", "feature_extractor")
 
 
-def answering(model: PreTrainedModel, processor: ProcessorMixin) -> dict[str, Any]:
+def answer_settings(model: PreTrainedModel, processor: ProcessorMixin) -> dict[str, Any]:
     """Returns what a model computes and decodes with, and what its processor makes of words and pictures.
 
     Short settings are returned as they are, so that a difference can be named; config, chat template and tokenizer are
@@ -26,9 +26,9 @@ def answering(model: PreTrainedModel, processor: ProcessorMixin) -> dict[str, An
     """
     generation = {} if model.generation_config is None else model.generation_config.to_diff_dict()
     return {
-        "config": content_digest(telling(model.config.to_dict())),
-        "generation config": telling(generation, _IRRELEVANT_SETTINGS),
-        **asking(processor),
+        "config": content_digest(without_origin(model.config.to_dict())),
+        "generation config": without_origin(generation, _IRRELEVANT_SETTINGS),
+        **prompt_settings(processor),
     }
 
 
@@ -41,12 +41,12 @@ def asked_with(
         max_new_tokens: maximum length of an answer, or one maximum per task.
         trainer: the trainer, if it may compute in a precision different from the model's.
     """
-    settings = {name: value for name, value in answering(model, processor).items() if name != "config"}
+    settings = {name: value for name, value in answer_settings(model, processor).items() if name != "config"}
     precision_settings = {} if trainer is None else precision(trainer)
     return plain({"max_new_tokens": max_new_tokens, **settings, **precision_settings})
 
 
-def asking(processor: ProcessorMixin) -> dict[str, Any]:
+def prompt_settings(processor: ProcessorMixin) -> dict[str, Any]:
     """Returns what a processor makes of words and pictures; if it is equal, two models are asked the same questions."""
     tokenizer: Any = getattr(processor, "tokenizer", processor)
     template = getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)
@@ -59,9 +59,9 @@ def asking(processor: ProcessorMixin) -> dict[str, Any]:
     return {
         "chat template": content_digest(template),
         "tokenizer": content_digest(_tokenizer_content(tokenizer)),
-        "processor": telling(settings, frozenset({"chat_template"})),
+        "processor": without_origin(settings, frozenset({"chat_template"})),
         "pictures": {
-            name: telling(picture_processor.to_dict()) for name, picture_processor in picture_processors.items()
+            name: without_origin(picture_processor.to_dict()) for name, picture_processor in picture_processors.items()
         },
     }
 
@@ -71,5 +71,7 @@ def _tokenizer_content(tokenizer: Any) -> Any:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     # The tokenizer remembers how the last batch was padded.
     padding_settings = frozenset({"padding", "truncation"})
-    content = tokenizer.get_vocab() if backend is None else telling(json.loads(backend.to_str()), padding_settings)
+    content = (
+        tokenizer.get_vocab() if backend is None else without_origin(json.loads(backend.to_str()), padding_settings)
+    )
     return {"inside": content, "special": tokenizer.special_tokens_map}

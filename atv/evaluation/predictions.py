@@ -50,10 +50,10 @@ class Predictions:
         """Returns what the predicting runs were made with (versions, git, hardware, device), each distinct one once."""
         return read_json(self._starts, SCHEMA).get("starts", []) if self._starts.is_file() else []
 
-    def begin(self, made: Mapping[str, Any]) -> None:
+    def begin(self, provenance: Mapping[str, Any]) -> None:
         """Records what a run that is about to add predictions is made with."""
-        if made not in (recorded := self.starts()):
-            write_json(self._starts, {"schema": SCHEMA, "starts": [*recorded, made]})
+        if provenance not in (recorded := self.starts()):
+            write_json(self._starts, {"schema": SCHEMA, "starts": [*recorded, provenance]})
 
     @property
     def _starts(self) -> Path:
@@ -87,13 +87,13 @@ class Predictions:
                     raise ValueError(f"output: {str(file)!r} is damaged: {damage}") from error
         return rows
 
-    def append(self, rank: int, made: Iterable[tuple[Mapping[str, Any], str]]) -> None:
+    def append(self, rank: int, answers: Iterable[tuple[Mapping[str, Any], str]]) -> None:
         """Appends a batch to a rank's file; the batch is on disk when this returns."""
         self.folder.mkdir(parents=True, exist_ok=True)
         rows = (
             {"question_id": question["question_id"], "prediction": text}
             | {name: question.get(name) for name in ("seen", "ended")}
-            for question, text in made
+            for question, text in answers
         )
         lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
         rank_file = self.folder / f"rank-{rank:03d}.jsonl"

@@ -29,7 +29,7 @@ from atv.records.provenance import provenance
 
 
 @dataclass(frozen=True)
-class Asking:
+class EvaluationSettings:
     """How a model is asked.
 
     ``batch_size`` is the number of questions at once, ``max_new_tokens`` the maximum length of an answer (None: the
@@ -55,14 +55,14 @@ class Questions(Protocol):
     """Questions that a model can be asked."""
 
     @property
-    def found(self) -> dict[str, Any]:
+    def source(self) -> dict[str, Any]:
         """Where to find the questions again: evaluation and split, or the data folder by benchmark (None: the hub)."""
 
     @property
     def origin(self) -> dict[str, Any]:
         """What the questions are, for a record of what was asked."""
 
-    def ask(self, model: PreTrainedModel, processor: ProcessorMixin, how: Asking) -> EvaluationReport:
+    def ask(self, model: PreTrainedModel, processor: ProcessorMixin, settings: EvaluationSettings) -> EvaluationReport:
         """Asks all questions; the first rank writes the answers."""
 
 
@@ -76,12 +76,12 @@ class Suite:
     groups: int | None = None
 
     @property
-    def found(self) -> dict[str, Any]:
+    def source(self) -> dict[str, Any]:
         return {"evaluation": self.evaluation, "split": self.split}
 
     @property
     def origin(self) -> dict[str, Any]:
-        return self.found
+        return self.source
 
     @property
     def size(self) -> int:
@@ -90,22 +90,22 @@ class Suite:
         smallest = min(Counter(task for task, _ in pairs).values())
         return smallest if self.groups is None else min(smallest, self.groups)
 
-    def part(self, start: int, end: int) -> "Suite":
+    def group_range(self, start: int, end: int) -> "Suite":
         """Returns each task's groups from ``start`` up to, but not including, ``end``, counted from 0."""
         before_start, before_end = first_groups(self.rows, start), first_groups(self.rows, end)
         return replace(self, rows=self.rows.select(sorted(set(before_end) - set(before_start))), groups=None)
 
-    def ask(self, model: PreTrainedModel, processor: ProcessorMixin, how: Asking) -> EvaluationReport:
+    def ask(self, model: PreTrainedModel, processor: ProcessorMixin, settings: EvaluationSettings) -> EvaluationReport:
         """Asks every question, and writes the answers to answers.parquet."""
         if model.name_or_path:
             refuse_calibrated_on(Path(model.name_or_path), self.evaluation, self.split)
-        cap_pixels(processor, how.min_pixels, how.max_pixels)
-        digest = _checked_digest(model, how, None)
-        batches = question_batches(processor, self.rows, how.batch_size or BATCH_SIZE, self.groups)
-        answer_length = how.max_new_tokens or MAX_NEW_TOKENS
-        answers = answer(model, processor, batches, answer_length, how.trainer)
-        if how.output is not None and how.trainer.is_global_zero:
-            with atomic(how.output / "answers.parquet") as path:
+        cap_pixels(processor, settings.min_pixels, settings.max_pixels)
+        digest = _checked_digest(model, settings, None)
+        batches = question_batches(processor, self.rows, settings.batch_size or BATCH_SIZE, self.groups)
+        answer_length = settings.max_new_tokens or MAX_NEW_TOKENS
+        answers = answer(model, processor, batches, answer_length, settings.trainer)
+        if settings.output is not None and settings.trainer.is_global_zero:
+            with atomic(settings.output / "answers.parquet") as path:
                 answers.to_parquet(path, index=False)
         scores = task_scores(answers)
         tasks = {name: TaskRow(score.score, score.groups, score.questions) for name, score in scores.items()}
@@ -114,7 +114,7 @@ class Suite:
             "model_digest": digest,
             "evaluation": self.evaluation,
             "split": self.split,
-            "asked_with": asked_with(model, processor, answer_length, how.trainer),
+            "asked_with": asked_with(model, processor, answer_length, settings.trainer),
         }
         return EvaluationReport(asked, tasks=tasks, made=provenance())
 
@@ -129,7 +129,7 @@ class Benchmarks:
     dense: Mapping[str, DenseAnswers] | None = None
 
     @property
-    def found(self) -> dict[str, Any]:
+    def source(self) -> dict[str, Any]:
         return {"data": dict.fromkeys((loaded.benchmark.name for loaded in self.loaded), self._folder)}
 
     @property
@@ -141,39 +141,48 @@ class Benchmarks:
     def _folder(self) -> str | None:
         return None if self.data is None else str(self.data)
 
-    def ask(self, model: PreTrainedModel, processor: ProcessorMixin, how: Asking) -> EvaluationReport:
+    def ask(self, model: PreTrainedModel, processor: ProcessorMixin, settings: EvaluationSettings) -> EvaluationReport:
         """Asks each benchmark, and keeps its answers in a folder of its name as they are made.
 
         The limits on pictures apply to this call only: the caller's processor is not changed.
         """
         processor = copy.copy(processor)
         processor.image_processor = copy.copy(processor.image_processor)
-        pixels = bound_pixels(processor, model.config.model_type, how.min_pixels, how.max_pixels)
+        pixels = bound_pixels(processor, model.config.model_type, settings.min_pixels, settings.max_pixels)
         names = [loaded.benchmark.name for loaded in self.loaded]
-        digest = _checked_digest(model, how, names)
+        digest = _checked_digest(model, settings, names)
         asking_settings = {
-            loaded.benchmark.name: asked_with(model, processor, _answer_length(loaded, how), how.trainer)
+            loaded.benchmark.name: asked_with(model, processor, _answer_length(loaded, settings), settings.trainer)
             for loaded in self.loaded
         }
         if self.dense is not None:
             check_asked_alike(self.dense, asking_settings)
-        results = {loaded.benchmark.name: self._result(loaded, model, processor, how, digest) for loaded in self.loaded}
+        results = {
+            loaded.benchmark.name: self._result(loaded, model, processor, settings, digest) for loaded in self.loaded
+        }
         data_settings = {"data": self._folder, "limit": self.limit, "pixels": pixels}
         rows = {
             name: result.row()
             | data_settings
-            | {"max_new_tokens": _answer_length(result.loaded, how), "asked_with": asking_settings[name]}
+            | {"max_new_tokens": _answer_length(result.loaded, settings), "asked_with": asking_settings[name]}
             for name, result in results.items()
         }
         asked = {"model": model.name_or_path, "model_digest": digest} | data_settings
         return EvaluationReport(asked, benchmarks=rows, retention=self._retention(results), made=provenance())
 
     def _result(
-        self, loaded: LoadedBenchmark, model: PreTrainedModel, processor: ProcessorMixin, how: Asking, digest: str
+        self,
+        loaded: LoadedBenchmark,
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
+        settings: EvaluationSettings,
+        digest: str,
     ) -> BenchmarkResult:
-        folder = None if how.output is None else how.output / loaded.benchmark.name
-        batch_size = how.batch_size or BENCHMARK_BATCH_SIZE
-        return ask_benchmark(loaded, model, processor, how.trainer, folder, batch_size, how.max_new_tokens, digest)
+        folder = None if settings.output is None else settings.output / loaded.benchmark.name
+        batch_size = settings.batch_size or BENCHMARK_BATCH_SIZE
+        return ask_benchmark(
+            loaded, model, processor, settings.trainer, folder, batch_size, settings.max_new_tokens, digest
+        )
 
     def _retention(self, results: Mapping[str, BenchmarkResult]) -> dict[str, dict[str, Any]]:
         if self.dense is None:
@@ -189,13 +198,15 @@ class Benchmarks:
         }
 
 
-def _answer_length(loaded: LoadedBenchmark, how: Asking) -> int:
-    return how.max_new_tokens or loaded.benchmark.max_new_tokens
+def _answer_length(loaded: LoadedBenchmark, settings: EvaluationSettings) -> int:
+    return settings.max_new_tokens or loaded.benchmark.max_new_tokens
 
 
-def _checked_digest(model: PreTrainedModel, how: Asking, replaced_benchmarks: Sequence[str] | None) -> str:
+def _checked_digest(
+    model: PreTrainedModel, settings: EvaluationSettings, replaced_benchmarks: Sequence[str] | None
+) -> str:
     """Returns the digest of the model's weights, after checking that its results may go into the output folder."""
     digest = weights_digest(model.named_parameters())
-    if how.output is not None:
-        EvaluationReport.check_folder(how.output, digest, replaced_benchmarks)
+    if settings.output is not None:
+        EvaluationReport.check_folder(settings.output, digest, replaced_benchmarks)
     return digest

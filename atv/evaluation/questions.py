@@ -152,7 +152,9 @@ def first_groups(dataset: Dataset, groups: int | None) -> list[int]:
 
 def _batch(processor: ProcessorMixin, rows: Sequence[Mapping[str, Any]], picture_of_row: list[int]) -> QuestionBatch:
     inputs = _encoded(processor, rows)
-    questions = [{key: value for key, value in row.items() if key != "image"} | seen(row["image"]) for row in rows]
+    questions = [
+        {key: value for key, value in row.items() if key != "image"} | picture_fields(row["image"]) for row in rows
+    ]
     if not picture_of_row:
         return QuestionBatch(inputs, questions)
     first_rows = [rows[picture_of_row.index(picture)] for picture in sorted(set(picture_of_row))]
@@ -170,7 +172,7 @@ def seen_picture(image: Any) -> str:
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
-def seen(image: Any) -> dict[str, str]:
+def picture_fields(image: Any) -> dict[str, str]:
     """Returns a question's fields that identify its picture: ``seen``, and ``picture``, which is "" for no picture."""
     digest = seen_picture(image)
     return {"seen": digest, "picture": "" if image is None else digest}
@@ -186,4 +188,6 @@ def _batch_with_encoded_pictures(lvlm: LVLM, batch: QuestionBatch) -> QuestionBa
     if batch.pictures is None:
         return batch._replace(inputs=with_encoded_pictures(lvlm, batch.inputs))
     pictures = batch.pictures._replace(inputs=with_encoded_pictures(lvlm, batch.pictures.inputs))
-    return batch._replace(inputs=with_shared_pictures(batch.inputs, pictures.inputs, pictures.of), pictures=pictures)
+    return batch._replace(
+        inputs=with_shared_pictures(batch.inputs, pictures.inputs, pictures.picture_of_row), pictures=pictures
+    )

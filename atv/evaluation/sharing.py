@@ -37,11 +37,11 @@ class Pictures(NamedTuple):
 
     Attributes:
         inputs: the processor's output for the first row about each picture.
-        of: index of the picture that each row of the batch is about; pictures are ordered by their first rows.
+        picture_of_row: index of the picture that each row is about; pictures are ordered by their first rows.
     """
 
     inputs: dict[str, Any]
-    of: list[int]
+    picture_of_row: list[int]
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,17 @@ class Prefixes:
 
     Attributes:
         inputs: the tensors that hold the pictures, each picture once.
-        first: index of the first row about each picture, int64 (pictures,).
-        of: index of the picture that each row is about, int64 (rows,).
+        first_rows: index of the first row about each picture, int64 (pictures,).
+        picture_of_row: index of the picture that each row is about, int64 (rows,).
         lengths: number of tokens in each picture's prefix, including all of its visual tokens, int64 (pictures,).
-        rest: number of tokens of each row after its prefix, at least one, int64 (rows,).
+        rest_lengths: number of tokens of each row after its prefix, at least one, int64 (rows,).
     """
 
     inputs: Mapping[str, Any]
-    first: Tensor
-    of: Tensor
+    first_rows: Tensor
+    picture_of_row: Tensor
     lengths: Tensor
-    rest: Tensor
+    rest_lengths: Tensor
 
     @classmethod
     def find(cls, lvlm: LVLM, batch: Mapping[str, Any], pictures: Pictures) -> "Prefixes":
@@ -80,15 +80,15 @@ class Prefixes:
             if isinstance(value, Tensor) and value.shape[:2] == pictures.inputs["input_ids"].shape:
                 raise NotShareable(f"its {name} follow the tokens")
         token_ids = [ids[mask] for ids, mask in zip(batch["input_ids"], valid, strict=True)]
-        picture_of_row = torch.tensor(pictures.of, device=valid.device)
+        picture_of_row = torch.tensor(pictures.picture_of_row, device=valid.device)
         lengths = picture_of_row.new_tensor(
-            [_common_length([token_ids[row] for row in rows]) for rows in _rows_by_picture(pictures.of)]
+            [_common_length([token_ids[row] for row in rows]) for rows in _rows_by_picture(pictures.picture_of_row)]
         )
         rest_lengths = valid.sum(1) - lengths[picture_of_row]
         visual_positions = visual * torch.arange(1, visual.shape[1] + 1, device=visual.device)
         if (visual_positions.amax(1) > visual.shape[1] - rest_lengths).any():
             raise NotShareable("visual tokens come after the prefix that a picture's questions have in common")
-        first_rows = picture_of_row.new_tensor([rows[0] for rows in _rows_by_picture(pictures.of)])
+        first_rows = picture_of_row.new_tensor([rows[0] for rows in _rows_by_picture(pictures.picture_of_row)])
         return cls(picture_inputs, first_rows, picture_of_row, lengths, rest_lengths)
 
     def prefill(self, model: PreTrainedModel, input_ids: Tensor, prepared: Prepared) -> tuple[Any, Prepared]:
@@ -104,29 +104,29 @@ class Prefixes:
             raise NotShareable(f"it is not known how to split its {', '.join(sorted(unknown_inputs))}")
         if prepared.get("position_ids") is None:
             raise NotShareable("it computes its own positions")
-        prefix_ends = input_ids.shape[1] - self.rest
-        prefix_columns = prefix_ends[self.first][:, None] + torch.arange(
+        prefix_ends = input_ids.shape[1] - self.rest_lengths
+        prefix_columns = prefix_ends[self.first_rows][:, None] + torch.arange(
             -int(self.lengths.max()), 0, device=input_ids.device
         )
-        in_prefix = prefix_columns >= (prefix_ends - self.lengths[self.of])[self.first][:, None]
-        ids, inputs = _selected(input_ids, prepared, self.first[:, None], prefix_columns, in_prefix)
+        in_prefix = prefix_columns >= (prefix_ends - self.lengths[self.picture_of_row])[self.first_rows][:, None]
+        ids, inputs = _selected(input_ids, prepared, self.first_rows[:, None], prefix_columns, in_prefix)
         cache = cache_of(inputs)
         forward(model, ids, inputs | {"attention_mask": in_prefix.to(ids), **self.inputs}, is_first_iteration=True)
         if not plain(cache):
             raise NotShareable("its cache keeps more than keys and values")
-        cache.batch_select_indices(self.of)
-        question_columns = torch.arange(-int(self.rest.max()), 0, device=input_ids.device) + input_ids.shape[1]
+        cache.batch_select_indices(self.picture_of_row)
+        question_columns = torch.arange(-int(self.rest_lengths.max()), 0, device=input_ids.device) + input_ids.shape[1]
         in_question = question_columns >= prefix_ends[:, None]
         rows = torch.arange(len(in_question), device=input_ids.device)[:, None]
         ids, inputs = _selected(input_ids, prepared, rows, question_columns.expand_as(in_question), in_question)
-        mask = torch.cat([in_prefix[self.of], in_question], dim=1).to(ids)
+        mask = torch.cat([in_prefix[self.picture_of_row], in_question], dim=1).to(ids)
         output = forward(model, ids, inputs | {"attention_mask": mask})
         return output, carried_on(model, output, prepared | {"attention_mask": mask})
 
     def fits(self, window: int | None, new_tokens: int) -> bool:
         """Whether an attention window is unaffected by the padding between prefix and question."""
-        padded_length = int(self.lengths.max() + self.rest.max()) + new_tokens
-        return window is None or padded_length < window or bool((self.rest == self.rest[0]).all())
+        padded_length = int(self.lengths.max() + self.rest_lengths.max()) + new_tokens
+        return window is None or padded_length < window or bool((self.rest_lengths == self.rest_lengths[0]).all())
 
 
 class SharingTrial(NamedTuple):
@@ -200,7 +200,7 @@ class Sharing:
             raise
         except Exception as error:  # whatever a model raises for inputs that its own generate never passes
             raise NotShareable(f"{type(error).__name__}: {error}") from error
-        if not close(shared_logits, expected_logits):
+        if not equal_up_to_rounding(shared_logits, expected_logits):
             raise NotShareable("the prefix gives different answers if it is run without the question")
         self._built_alike[self._structure] = trial = SharingTrial(True, shared_probe.window)
         return trial
@@ -247,10 +247,10 @@ def structure(model: PreTrainedModel) -> Hashable:
     return str(model.config), modules, tuple(parameters)
 
 
-def close(made: Tensor, expected: Tensor) -> bool:
+def equal_up_to_rounding(actual: Tensor, expected: Tensor) -> bool:
     """Whether logits are equal up to rounding in their dtype, which differs if the same products have other shapes."""
     tolerance = max(1e-4, 4 * torch.finfo(expected.dtype).eps) * float(expected.abs().max())
-    return torch.allclose(made, expected, rtol=0, atol=tolerance, equal_nan=True)
+    return torch.allclose(actual, expected, rtol=0, atol=tolerance, equal_nan=True)
 
 
 def _selected(

@@ -30,10 +30,11 @@ class Turn:
     decode: float
 
 
-def paired_ratios(own: Sequence[Turn], other: Sequence[Turn], part: str) -> list[float]:
-    """Returns how many times as fast ``own`` is as ``other`` in "prefill" or "decode", turn by turn."""
+def paired_ratios(turns: Sequence[Turn], reference_turns: Sequence[Turn], phase: str) -> list[float]:
+    """Returns how many times as fast ``turns`` is as ``reference_turns`` in "prefill" or "decode", turn by turn."""
     return [
-        getattr(own_turn, part) / getattr(other_turn, part) for own_turn, other_turn in zip(own, other, strict=True)
+        getattr(own_turn, phase) / getattr(other_turn, phase)
+        for own_turn, other_turn in zip(turns, reference_turns, strict=True)
     ]
 
 
@@ -130,7 +131,9 @@ class _Runner:
         )
         started = now()
         generate(**self.inputs, generation_config=generation_config, custom_generate=watch)  # type: ignore[operator]
-        return Turn(self._prompt / (watch.read - started), self.new_tokens / (watch.done - watch.read))
+        return Turn(
+            self._prompt / (watch.prefill_end - started), self.new_tokens / (watch.decode_end - watch.prefill_end)
+        )
 
     @property
     def _prompt(self) -> int:
@@ -157,7 +160,7 @@ class _Watch:
     """A greedy loop for ``generate(custom_generate=...)`` with a fixed number of steps; records when its parts end."""
 
     def __init__(self, steps: int) -> None:
-        self.steps, self.read, self.done = steps, 0.0, 0.0
+        self.steps, self.prefill_end, self.decode_end = steps, 0.0, 0.0
 
     def __call__(
         self,
@@ -169,11 +172,11 @@ class _Watch:
         **prepared: Any,
     ) -> Tensor:
         output, prepared = whole_prompts(model, input_ids, prepared)
-        self.read = now()
+        self.prefill_end = now()
         for _ in range(self.steps):
             input_ids = torch.cat([input_ids, output.logits[:, -1:].argmax(-1)], dim=1)
             output, prepared = next_step(model, input_ids, prepared)
-        self.done = now()
+        self.decode_end = now()
         return input_ids
 
 

@@ -34,18 +34,18 @@ def _as_subject(thing: Thing) -> tuple[str, bool]:
 class Relation:
     """A question with a small closed set of answers.
 
-    ``template`` contains ``{it}``, and ``{is}`` or ``{does}`` if the verb agrees with the thing in number. ``which``
-    maps every answer to the question that picks the thing with that answer out of several things.
+    ``template`` contains ``{it}``, and ``{is}`` or ``{does}`` if the verb agrees with the thing in number.
+    ``which_questions`` maps every answer to the question that picks the thing with that answer out of several things.
     """
 
     name: str
     template: str
-    which: Mapping[str, str]
+    which_questions: Mapping[str, str]
     source: str = COMMON
 
     @property
     def answers(self) -> tuple[str, ...]:
-        return tuple(self.which)
+        return tuple(self.which_questions)
 
     def about(self, thing: Thing) -> str:
         """Returns the question about a thing, by its name: "Can a penguin fly?"."""

@@ -110,18 +110,18 @@ MIXTURES = ((0.95, 0.03, 0.02), (0.95, 0.03, 0.02), (0.5, 0.3, 0.2), (0.3, 0.3, 
 def sample_scene(
     rng: Generator,
     split: Split,
-    fewest: int = 2,
-    most: int = 6,
+    min_items: int = 2,
+    max_items: int = 6,
     mixtures: Sequence[tuple[float, float, float]] = MIXTURES,
 ) -> Scene:
-    """Returns a random scene of ``fewest`` to ``most`` items whose arrangement belongs to ``split``.
+    """Returns a random scene of ``min_items`` to ``max_items`` items whose arrangement belongs to ``split``.
 
     Scenes of ``unseen`` have arrangements of ``test``, but drawings that training never shows; all other scenes have
     known drawings.
     """
     drawing_pool = drawings("unseen" if split == "unseen" else "known")
     while True:
-        areas = sorted(rng.permutation(9)[: int(rng.integers(fewest, most + 1))].tolist())
+        areas = sorted(rng.permutation(9)[: int(rng.integers(min_items, max_items + 1))].tolist())
         shares = pick(rng, mixtures)
         items: list[Item] = []
         for area in areas:

@@ -31,23 +31,23 @@ class Probe:
 
 @dataclass(frozen=True)
 class Score:
-    """``right`` answers to ``count`` probes, with their share and its 95% interval (Wilson's)."""
+    """``correct`` answers to ``count`` probes, with their share and its 95% interval (Wilson's)."""
 
-    right: int
+    correct: int
     count: int
 
     @property
     def share(self) -> float:
-        return self.right / self.count
+        return self.correct / self.count
 
     @property
     def interval(self) -> tuple[float, float]:
-        low, high = binomtest(self.right, self.count).proportion_ci(method="wilson")
+        low, high = binomtest(self.correct, self.count).proportion_ci(method="wilson")
         return float(low), float(high)
 
     def __str__(self) -> str:
         low, high = self.interval
-        return f"{self.share:.1%} [{low:.1%}, {high:.1%}] ({self.right} of {self.count})"
+        return f"{self.share:.1%} [{low:.1%}, {high:.1%}] ({self.correct} of {self.count})"
 
 
 @cache
@@ -84,10 +84,10 @@ def _endings_by_context(
 
 
 @torch.inference_mode()
-def likelihoods(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Sequence[Probe]) -> np.ndarray:
+def likelihoods(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, probes: Sequence[Probe]) -> np.ndarray:
     """Returns the log-likelihood of every ending of every probe after its prompt: [probes, 4], in nats."""
-    log_likelihoods = np.zeros((len(asked), 4))
-    endings_by_context = _endings_by_context(tokenizer, asked)
+    log_likelihoods = np.zeros((len(probes), 4))
+    endings_by_context = _endings_by_context(tokenizer, probes)
     longest_ending = max(len(tokens) for endings in endings_by_context.values() for _, _, tokens in endings)
     all_contexts = list(endings_by_context)
     for rows in rows_by_length(all_contexts):
@@ -102,9 +102,9 @@ def likelihoods(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, aske
     return log_likelihoods
 
 
-def chosen_right(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Sequence[Probe]) -> np.ndarray:
+def chosen_right(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, probes: Sequence[Probe]) -> np.ndarray:
     """Returns whether the model finds the right ending most likely: [probes] of bool. An LVLM gets no picture."""
-    log_likelihoods = likelihoods(model, tokenizer, asked)
+    log_likelihoods = likelihoods(model, tokenizer, probes)
     return log_likelihoods[:, 0] > log_likelihoods[:, 1:].max(1)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from atv.data.base import Picture
-from atv.data.calibration_batches import Ready, SampleDraw
+from atv.data.calibration_batches import PreparedSample, SampleDraw
 from atv.data.conversations import encode_chats
 from atv.data.labels import Chat, ended, has_answer, labelled
 from atv.data.pictures import decode
@@ -22,13 +22,13 @@ class TrainingSample(NamedTuple):
     pictures: Sequence[Picture]
 
 
-def require_answer(ready: Ready) -> None:
+def require_answer(sample: PreparedSample) -> None:
     """Checks that a sample has something to learn.
 
     Raises:
         ValueError: if the assistant says nothing, or the length limit has cut all of it.
     """
-    if not has_answer(ready.chat):
+    if not has_answer(sample.chat):
         raise ValueError("it has no assistant turn with text (max_length may have cut it), so nothing to learn")
 
 
@@ -39,9 +39,11 @@ class ConversationBatches(Dataset):
         plan: numbers of the samples in each batch.
     """
 
-    def __init__(self, samples: Sequence[TrainingSample], drawing: SampleDraw, plan: Sequence[Sequence[int]]) -> None:
-        self.samples, self.processor, self.plan = samples, drawing.processor, plan
-        self.answers = drawing.answers
+    def __init__(
+        self, samples: Sequence[TrainingSample], sample_draw: SampleDraw, plan: Sequence[Sequence[int]]
+    ) -> None:
+        self.samples, self.processor, self.plan = samples, sample_draw.processor, plan
+        self.answers = sample_draw.answers
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -58,40 +60,40 @@ class ConversationBatches(Dataset):
 class Lessons:
     """The samples that were drawn: the first ``samples`` are for training, the rest is held out."""
 
-    found: Sequence[TrainingSample]
-    drawing: SampleDraw
+    all_samples: Sequence[TrainingSample]
+    sample_draw: SampleDraw
     samples: int
 
     @classmethod
-    def drawn(cls, drawing: SampleDraw, samples: int, seed: int) -> "Lessons":
+    def draw(cls, sample_draw: SampleDraw, samples: int, seed: int) -> "Lessons":
         """Draws all samples and reads each once, so that broken ones are found before training.
 
         Raises:
             ValueError: as in the drawing of calibration samples.
         """
-        with drawing.console.status("reading samples"):
+        with sample_draw.console.status("reading samples"):
             chats_and_pictures = (
-                (sample.chat, sample.source.pictures[: len(sample.pictures)]) for sample in drawing.draw(seed)
+                (sample.chat, sample.source.pictures[: len(sample.pictures)]) for sample in sample_draw.draw(seed)
             )
-            return cls([TrainingSample(*sample) for sample in chats_and_pictures], drawing, samples)
+            return cls([TrainingSample(*sample) for sample in chats_and_pictures], sample_draw, samples)
 
     @property
     def validation(self) -> int:
-        return len(self.found) - self.samples
+        return len(self.all_samples) - self.samples
 
     def record(self) -> dict[str, Any]:
         """Returns the source and numbers of the samples, for the report."""
-        return {"data": self.drawing.data.record(), "samples": self.samples, "validation": self.validation}
+        return {"data": self.sample_draw.data.record(), "samples": self.samples, "validation": self.validation}
 
     def batches(self, settings: Settings, multiple: int) -> tuple[ConversationBatches, ConversationBatches | None]:
         """Returns the training batches, a multiple of ranks times accumulated batches, and the held-out batches."""
-        pictured, size = [bool(sample.pictures) for sample in self.found], settings.batch_size
+        pictured, size = [bool(sample.pictures) for sample in self.all_samples], settings.batch_size
         plan = shuffled(pictured[: self.samples], settings.epochs, size, multiple, settings.seed)
-        full, partial = batched(range(self.samples, len(self.found)), pictured, size)
+        full, partial = batched(range(self.samples, len(self.all_samples)), pictured, size)
         return self._batches_of(plan), self._batches_of(full + partial) if full + partial else None
 
     def _batches_of(self, plan: Sequence[Sequence[int]]) -> ConversationBatches:
-        return ConversationBatches(self.found, self.drawing, plan)
+        return ConversationBatches(self.all_samples, self.sample_draw, plan)
 
 
 def batched(order: Sequence[int], pictured: Sequence[bool], size: int) -> tuple[list[list[int]], list[list[int]]]:

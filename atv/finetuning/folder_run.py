@@ -90,10 +90,10 @@ def finetune(
         dense_teacher = None if teacher is None else base.teacher(str(teacher))
         console, learns_answers = Console(stderr=True, quiet=not runner.is_global_zero), dense_teacher is None
         check_sample = require_answer if learns_answers else None
-        drawing = SampleDraw(
+        sample_draw = SampleDraw(
             base.processor, data, samples + validation, max_length, console, check_sample, learns_answers
         )
-        lessons = Lessons.drawn(drawing, samples, settings.seed)
+        lessons = Lessons.draw(sample_draw, samples, settings.seed)
         batches, held_out = lessons.batches(settings, runner.world_size * runner.accumulate_grad_batches)
         if (run := RunFolder(target, _identity(base, dense_teacher, settings, runner, lessons, batches))).saved:
             return None
@@ -166,13 +166,13 @@ class _Base:
             lvlm.blocks.train()
         return lvlm
 
-    def write(self, target: Path, settings: Settings, outcome: Finetuned, story: Mapping[str, Any]) -> None:
-        """Writes the same files as pruning, with trained weights, and the ``story`` of the training in the report."""
+    def write(self, target: Path, settings: Settings, outcome: Finetuned, training_record: Mapping[str, Any]) -> None:
+        """Writes the same files as pruning, with trained weights, and the ``training_record`` in the report."""
         # The trainer's model is cast, and may be sharded; this one is as pruning saved it.
         model, _ = load_model(self.folder, self.trust_remote_code)
         lvlm = LVLM.of(model)
         finish(lvlm, masks_of(self.report, lvlm), settings, outcome.weights)
-        finetuning_record = {"from": self.name} | dict(story)
+        finetuning_record = {"from": self.name} | dict(training_record)
         write_pruned(target, model, self.processor, replace(self.report, scores={}, finetuning=finetuning_record))
         shutil.rmtree(target / CHECKPOINTS, ignore_errors=True)
 
@@ -190,9 +190,9 @@ def _identity(
     data = {
         "samples": lessons.samples,
         "validation": lessons.validation,
-        "max_length": lessons.drawing.max_length,
+        "max_length": lessons.sample_draw.max_length,
         # The text of all samples, and the tensors of the first batch: pictures, template and processor affect these.
-        "conversations": content_digest([sample.chat for sample in lessons.found]),
+        "conversations": content_digest([sample.chat for sample in lessons.all_samples]),
         "first batch": tensors_digest([batches[0]]),
     }
     request = {"command": "finetune", "model": base.digest, **_teacher_identity(teacher), "settings": asdict(settings)}

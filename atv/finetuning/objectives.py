@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from atv.data.labels import IGNORED
 from atv.model.batch import cast_floats
 from atv.model.checkpoint import CheckedFolder, check_folder, load_whole
-from atv.model.decoder import takes
+from atv.model.decoder import forward_takes
 from atv.model.loading import load_processor, model_folder
 from atv.model.lvlm import LVLM
 from atv.model.processor_fit import require_fit
@@ -90,7 +90,7 @@ def logits_at(read: Tensor, model: nn.Module, batch: Mapping[str, Any]) -> Tenso
     A model that supports a choice of positions computes only those that some row reads: the unused logits of a
     picture's tokens would take most of the memory.
     """
-    if not takes(model, "logits_to_keep"):
+    if not forward_takes(model, "logits_to_keep"):
         return model(**batch, use_cache=False).logits[read]
     kept_positions = read.any(0).nonzero().squeeze(1)
     return model(**batch, use_cache=False, logits_to_keep=kept_positions).logits[read[:, kept_positions]]

@@ -13,13 +13,13 @@ from atv.model.targets import Target
 class Site:
     """A parameter with pruned entries: a Linear's weight, or one kind of weight of all fused experts.
 
-    ``kept`` is a bool tensor of the parameter's shape, True = kept.
+    ``mask`` is a bool tensor of the parameter's shape, True = kept.
     """
 
     name: str
     module: nn.Module
     parameter: str
-    kept: Tensor
+    mask: Tensor
 
     @property
     def weight(self) -> Tensor:
@@ -54,7 +54,7 @@ def still_zero(sites: list[Site]) -> None:
         ValueError: if not; the message names the first parameter with a pruned weight that is not zero.
     """
     for site in sites:
-        if site.weight[~site.kept.to(site.weight.device)].any():
+        if site.weight[~site.mask.to(site.weight.device)].any():
             raise ValueError(
                 f"{site.name}: weights that the masks prune are not zero; check that masks and model belong together"
             )

@@ -114,15 +114,15 @@ class SparseFinetuning(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["state_dict"] = self.own(checkpoint["state_dict"])
+        checkpoint["state_dict"] = self.trained_state(checkpoint["state_dict"])
         checkpoint["validation"] = self.validation
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.validation = checkpoint["validation"]
 
-    def own(self, state: dict[str, Any]) -> dict[str, Any]:
+    def trained_state(self, state_dict: dict[str, Any]) -> dict[str, Any]:
         """Returns the trained parameters of a state dict."""
-        return {name: value for name, value in state.items() if name in self.trained}
+        return {name: value for name, value in state_dict.items() if name in self.trained}
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def fit(
             ckpt_path=checkpoint if checkpoint.is_file() else None,
             weights_only=True,
         )
-    state = module.own(trainer.strategy.lightning_module_state_dict())
+    state = module.trained_state(trainer.strategy.lightning_module_state_dict())
     weights = {name.removeprefix("model."): value.detach().cpu() for name, value in state.items()}
     # No loss has been computed with the last step's weights yet.
     if not all(weight.isfinite().all() for weight in weights.values()):

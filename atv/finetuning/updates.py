@@ -61,7 +61,7 @@ class MaskedLowRank(nn.Module):
 
 def train_kept(sites: Sequence[Site]) -> None:
     """Makes every kept entry trainable."""
-    _attach(sites, lambda site: MaskedUpdate(site.kept))
+    _attach(sites, lambda site: MaskedUpdate(site.mask))
     for site in sites:
         site.module.get_parameter(f"parametrizations.{site.parameter}.original").requires_grad_(True)
 
@@ -72,10 +72,10 @@ def train_low_rank(sites: Sequence[Site], rank: int, alpha: float) -> None:
     Raises:
         ValueError: if the rank is below 1 or larger than the smallest side of a weight.
     """
-    largest_rank = min(min(site.kept.shape[-2:]) for site in sites)
+    largest_rank = min(min(site.mask.shape[-2:]) for site in sites)
     if not 0 < rank <= largest_rank:
         raise ValueError(f"lora_rank: expected 1 to {largest_rank}, got {rank}")
-    _attach(sites, lambda site: MaskedLowRank(site.kept, rank, alpha, site.weight.dtype))
+    _attach(sites, lambda site: MaskedLowRank(site.mask, rank, alpha, site.weight.dtype))
 
 
 def merge(sites: Sequence[Site]) -> None:

@@ -62,7 +62,7 @@ class SampleTokens(BlockCallback):
     def __init__(self, selection: TokenSelection, sample: int, linears: Mapping[int, str]) -> None:
         self.selection, self.sample, self.linears = selection, sample, linears
         self._rules = selection.rules if isinstance(selection, PartedSelection) else [selection]
-        self.seen: dict[int, SampleBlock] = {}
+        self.blocks: dict[int, SampleBlock] = {}
         self.samples = 0
         self._calibration_set: WholeSet | None = None
         self._current_block: SampleBlock | None = None
@@ -86,7 +86,7 @@ class SampleTokens(BlockCallback):
         # Only one rank has the sample; afterwards all ranks have the same results.
         rank_results = gathered((self._current_block, self._sample_count))
         self.samples = sum(count for _, count in rank_results)
-        self.seen.update((block, sample_block) for sample_block, _ in rank_results if sample_block is not None)
+        self.blocks.update((block, sample_block) for sample_block, _ in rank_results if sample_block is not None)
         self._current_block, self._sample_count = None, 0
 
     def weights(self, report: BlockReport) -> Tensor:
@@ -101,7 +101,7 @@ class SampleTokens(BlockCallback):
             counts = (int(getattr(self._calibration_set, part).sum()) for part in self.selection.parts)
             shares = report.pool_weights[BOTH].values()
             token_weights = torch.tensor([share / count for share, count in zip(shares, counts, strict=True)])
-        return self.seen[report.block].weights(self.selection, statistics, token_weights)
+        return self.blocks[report.block].weights(self.selection, statistics, token_weights)
 
 
 class ChannelNorms(BlockCallback):
@@ -202,14 +202,14 @@ def inspect_sample(
     tokens, norms = SampleTokens(selection, sample, linears), ChannelNorms(linears)
     with running(trainer, tokens, norms):
         report = prune(copy.deepcopy(model), batches, selection=selection, trainer=trainer, **options)
-    blocks = sorted(tokens.seen)
-    visual = tokens.seen[blocks[0]].visual
+    blocks = sorted(tokens.blocks)
+    visual = tokens.blocks[blocks[0]].visual
     return Inspection(
         blocks,
         visual.nonzero().flatten(),
         int((~visual).sum()),
         torch.stack([tokens.weights(report.blocks[block])[visual] for block in blocks]),
-        torch.stack([tokens.seen[block].drift[visual] for block in blocks]),
+        torch.stack([tokens.blocks[block].drift[visual] for block in blocks]),
         pd.concat([_channel_table(block, rms) for block, rms in norms.rms.items()], ignore_index=True),
         tokens.samples,
         "{} text and {} visual".format(*next(iter(norms.tokens.values()))),

@@ -13,7 +13,7 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
 from atv.model.lvlm import LVLM
-from atv.model.offload import distinct_tensors, stored
+from atv.model.offload import distinct_tensors, stored_weight
 from atv.records.files import atomic, write_json
 from atv.records.run_folder import is_run
 
@@ -121,7 +121,7 @@ def _write_rest(lvlm: LVLM, folder: Path) -> dict[str, str]:
     weight_map: dict[str, str] = {}
     for file, names in shards.filename_to_tensors.items():
         shard_tensors = {
-            name: stored(model, name) if other_tensors[name].device.type == "meta" else other_tensors[name]
+            name: stored_weight(model, name) if other_tensors[name].device.type == "meta" else other_tensors[name]
             for name in names
         }
         write_shard(folder / file, shard_tensors)

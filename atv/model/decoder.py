@@ -30,14 +30,14 @@ _READS_NO_TOKEN = ("*.cross_attn.k_proj", "*.cross_attn.v_proj")
 _STEERS = ("*.indexer.*", "*.altup.*", "*hyper_connection.*")
 
 
-def takes(model: nn.Module, *names: str) -> bool:
+def forward_takes(model: nn.Module, *names: str) -> bool:
     """Whether the model's forward has a parameter with one of these names."""
     return any(name in inspect.signature(model.forward).parameters for name in names)
 
 
-def cache_of(given: Mapping[str, Any]) -> Any:
+def cache_of(arguments: Mapping[str, Any]) -> Any:
     """Returns the key-value cache among a forward's arguments; None if there is none."""
-    return next((given[name] for name in CACHES if given.get(name) is not None), None)
+    return next((arguments[name] for name in CACHES if arguments.get(name) is not None), None)
 
 
 def reads_tokens(name: str) -> bool:
@@ -58,7 +58,7 @@ def decoder_blocks(model: PreTrainedModel) -> nn.ModuleList:
     """
     model_class = type(model).__name__
     encoder_decoder_type = _encoder_decoder_type(model.config)
-    if encoder_decoder_type is None and takes(model, "decoder_position_ids"):
+    if encoder_decoder_type is None and forward_takes(model, "decoder_position_ids"):
         # Diffusion Gemma's config does not say so; BLIP-2, whose decoder may be of either kind, takes only ids.
         encoder_decoder_type = model.config.model_type
     if encoder_decoder_type is not None:
@@ -84,11 +84,11 @@ def visual_token_ids(model: PreTrainedModel) -> tuple[int, ...]:
     Raises:
         ValueError: if none of the three holds.
     """
-    if takes(model, _CROSS_ATTENTION):
+    if forward_takes(model, _CROSS_ATTENTION):
         return ()
     ids = (getattr(model.config, field, None) for field in VISUAL_TOKEN_FIELDS)
     tokens = tuple(sorted({token for token in ids if token is not None}))
-    if not tokens and not takes(model, VISUAL_MASK):
+    if not tokens and not forward_takes(model, VISUAL_MASK):
         raise ValueError(
             f"{type(model).__name__} has no image token: its config has none of {', '.join(VISUAL_TOKEN_FIELDS)}"
         )

@@ -125,7 +125,7 @@ def leave_out(router: Any, expert: int) -> None:
 
 def _remaining_rows(router: Any) -> Tensor:
     """Returns the indices of the experts that the router does not ignore."""
-    parameters = getattr(router, "whole", None) or router._parameters
+    parameters = getattr(router, "full_parameters", None) or router._parameters
     weight = parameters["weight"]
     return torch.tensor([row for row in range(len(weight)) if row not in router.left_out], device=weight.device)
 
@@ -133,16 +133,16 @@ def _remaining_rows(router: Any) -> Tensor:
 def _narrow(router: Any, args: Any) -> None:
     """Runs before the router: takes the rows of ignored experts out of its parameters."""
     rows = _remaining_rows(router)
-    router.whole = dict(router._parameters)
-    for name, value in router.whole.items():
+    router.full_parameters = dict(router._parameters)
+    for name, value in router.full_parameters.items():
         router._parameters[name] = None if value is None else nn.Parameter(value.detach()[rows], requires_grad=False)
 
 
 def _widen(router: Any, args: Any, output: Any) -> Any:
     """Runs after the router: restores its parameters, and returns its output with the indices of all experts."""
     rows = _remaining_rows(router)
-    router._parameters.update(router.whole)
-    router.whole = None
+    router._parameters.update(router.full_parameters)
+    router.full_parameters = None
     if output is None:
         return None
     return tuple(tensor if tensor.is_floating_point() else rows[tensor] for tensor in output)

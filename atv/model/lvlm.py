@@ -116,16 +116,16 @@ class LVLM:
         experts = (layer.targets() for layer in self.experts)
         return {**self.linears, **{name: target for targets in experts for name, target in targets.items()}}
 
-    def targets(self, given: Sequence[str] | str | None) -> dict[str, Target]:
+    def targets(self, names: Sequence[str] | str | None) -> dict[str, Target]:
         """Returns what to prune: every Linear and expert of the decoder, or those that match a shell-style pattern.
 
         Raises:
             ValueError: if there is no pattern, or one matches nothing, or only weights that stay dense.
         """
-        if given is None:
+        if names is None:
             return dict(self.prunable)
-        if not (patterns := name_patterns(given)):
-            raise ValueError(f"targets: expected at least one name or shell pattern, got {given!r}")
+        if not (patterns := name_patterns(names)):
+            raise ValueError(f"targets: expected at least one name or shell pattern, got {names!r}")
         for pattern in patterns:
             if not any(matches(name, pattern) for name in self.prunable):
                 endings = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in self.prunable}))
@@ -146,16 +146,16 @@ class LVLM:
         return block_targets
 
 
-def name_patterns(given: Sequence[str] | str) -> tuple[str, ...]:
+def name_patterns(names: Sequence[str] | str) -> tuple[str, ...]:
     """Returns names or shell-style patterns, given as a list or as comma-separated text.
 
     >>> name_patterns("q_proj, *.mlp.*"), name_patterns("[*.mlp.*]"), name_patterns(["q_proj"])
     (('q_proj', '*.mlp.*'), ('*.mlp.*',), ('q_proj',))
     """
-    if not isinstance(given, str):
-        return tuple(given)
+    if not isinstance(names, str):
+        return tuple(names)
     # YAML does not read [*.mlp.*], a list of patterns without quotes, so it arrives as text.
-    text = given[1:-1] if given.startswith("[") and given.endswith("]") else given
+    text = names[1:-1] if names.startswith("[") and names.endswith("]") else names
     return tuple(pattern for item in text.split(",") if (pattern := item.strip()))
 
 

@@ -17,7 +17,7 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel
 
 from atv.model.checkpoint import CheckedFolder, check_folder, load_whole
 from atv.model.lvlm import LVLM
-from atv.records.digests import content_digest, telling, weights_digest
+from atv.records.digests import content_digest, weights_digest, without_origin
 
 Offload = Literal["cpu", "disk"]
 
@@ -46,13 +46,13 @@ def load_offloaded(
     return load_mapped(checked, device_map, scratch)
 
 
-def load_mapped(checked: CheckedFolder, places: dict[str, str], scratch: Path) -> PreTrainedModel:
-    """Loads a folder's model with its modules at their ``places``, "disk" for memory-mapped; see ``load_whole``.
+def load_mapped(checked: CheckedFolder, device_map: dict[str, str], scratch: Path) -> PreTrainedModel:
+    """Loads a folder's model with its modules at their ``device_map``, "disk" for memory-mapped; see ``load_whole``.
 
     Raises:
         ValueError: also if a memory-mapped weight has a different shape than the model's, which transformers accepts.
     """
-    model = load_whole(checked, device_map=places, offload_folder=scratch)
+    model = load_whole(checked, device_map=device_map, offload_folder=scratch)
     for module, hook in loading_hooks(model):
         for name, weight in module.named_parameters(recurse=False):
             if weight.device.type == "meta" and (shape := _stored_shape(hook, name)) not in (
@@ -78,7 +78,7 @@ def distinct_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in model.state_dict().items() if name not in tied}
 
 
-def stored(model: nn.Module, name: str) -> Tensor:
+def stored_weight(model: nn.Module, name: str) -> Tensor:
     """Returns a weight by its full name, wherever it is stored."""
     module, _, parameter = name.rpartition(".")
     value = model.get_parameter(name)
@@ -89,8 +89,8 @@ def stored(model: nn.Module, name: str) -> Tensor:
 
 def model_digests(model: PreTrainedModel) -> dict[str, str]:
     """Returns what identifies a run's model: digests of its weights, wherever they are stored, and of its config."""
-    weights = ((name, stored(model, name)) for name, _ in model.named_parameters())
-    return {"model": weights_digest(weights), "config": content_digest(telling(model.config.to_dict()))}
+    weights = ((name, stored_weight(model, name)) for name, _ in model.named_parameters())
+    return {"model": weights_digest(weights), "config": content_digest(without_origin(model.config.to_dict()))}
 
 
 def read_as(model: nn.Module, change: Callable[[str, Tensor], Tensor]) -> None:

@@ -135,7 +135,7 @@ def members(lvlm: LVLM, structure: Structure) -> list[str]:
     return [name for name in lvlm.linears if structure.side(name)]
 
 
-def require_type(lvlm: LVLM, what: str, types: Sequence[str]) -> None:
+def require_type(lvlm: LVLM, structure: str, types: Sequence[str]) -> None:
     """Checks that the decoder is of one of the tested types.
 
     Raises:
@@ -144,7 +144,7 @@ def require_type(lvlm: LVLM, what: str, types: Sequence[str]) -> None:
     model_type = decoder_config(lvlm.model.config).model_type
     if model_type not in types:
         raise ValueError(
-            f"pattern: {what} of the decoder type {model_type} cannot be removed; types whose smaller models were "
+            f"pattern: {structure} of the decoder type {model_type} cannot be removed; types whose smaller models were "
             f"tested: {', '.join(types)}"
         )
 

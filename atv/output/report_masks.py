@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from atv.model.lvlm import LVLM, targets_by_parameter
-from atv.model.offload import stored
+from atv.model.offload import stored_weight
 from atv.model.removal import Removal
 from atv.patterns import recorded_pattern
 from atv.records.masks import PackedMasks
@@ -49,7 +49,7 @@ def target_rows(report: PruningReport, lvlm: LVLM) -> dict[str, TargetReport]:
     zeros: dict[str, int] = {}
     for parameter, views in targets_by_parameter(lvlm).items():
         if masked_views := {name: view for name, view in views.items() if name in masks}:
-            values = stored(lvlm.model, parameter).detach()
+            values = stored_weight(lvlm.model, parameter).detach()
             zeros |= {
                 pruned_as[name]: _kept_zeros(name, view(values), masks[name]) for name, view in masked_views.items()
             }

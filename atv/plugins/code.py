@@ -22,23 +22,23 @@ INSTALLED = [Path(__file__).parents[1], *(Path(path) for path in dict.fromkeys(s
 PLAIN = (bool, int, float, str, bytes, type(None))
 
 
-def codes(parts: Iterable[Any]) -> dict[str, str]:
+def codes(plugins: Iterable[Any]) -> dict[str, str]:
     """Returns, by class name, a digest for each class from the user's file or notebook, else the class's version.
 
     An installed class is left out while its version is the first. A digest covers the class and the user's own
     functions, classes, modules and plain values that it calls or reads by name. Comments and docstrings do not count.
 
     Args:
-        parts: plug-ins or their names, classes of any kind, and lists of these; anything else is ignored.
+        plugins: plug-ins or their names, classes of any kind, and lists of these; anything else is ignored.
     """
-    classes = {cls.__name__: cls for part in parts for cls in _classes_of(part)}
+    classes = {cls.__name__: cls for part in plugins for cls in _classes_of(part)}
     texts = {name: _digest_or_version(cls) for name, cls in sorted(classes.items())}
     return {name: text for name, text in texts.items() if text}
 
 
-def code_identity(parts: Iterable[Any]) -> dict[str, dict[str, str]]:
+def code_identity(plugins: Iterable[Any]) -> dict[str, dict[str, str]]:
     """Returns what identifies a run of these plug-ins besides their arguments: ``codes``, if there are any."""
-    class_codes = codes(parts)
+    class_codes = codes(plugins)
     return {"code": class_codes} if class_codes else {}
 
 

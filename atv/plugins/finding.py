@@ -85,15 +85,15 @@ def require_concrete(kind: type[Any], field: str) -> None:
         raise ValueError(f"{field}: {kind.__name__} cannot be used: it does not define {missing}")
 
 
-def require_attributes(made: Any, base: type[Any], field: str) -> None:
+def require_attributes(instance: Any, base: type[Any], field: str) -> None:
     """Checks that an instance has all attributes that its base annotates without a value.
 
     Raises:
         ValueError: naming what is missing.
     """
     required = [name for name in inspect.get_annotations(base) if not hasattr(base, name)]
-    if missing := ", ".join(name for name in required if not hasattr(made, name)):
-        raise ValueError(f"{field}: {type(made).__name__} cannot be used: it does not define {missing}")
+    if missing := ", ".join(name for name in required if not hasattr(instance, name)):
+        raise ValueError(f"{field}: {type(instance).__name__} cannot be used: it does not define {missing}")
 
 
 def derived(base: type[Kind]) -> Iterator[type[Kind]]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from atv.evaluation.identity import asking
+from atv.evaluation.identity import prompt_settings
 from atv.model.loading import load_processor, model_folder
 from atv.model.lvlm import kept_places, targets_by_parameter
 from atv.output.model_card import write_masks_card
@@ -85,7 +85,7 @@ def updates_of(pruned: SavedModel, fresh: SavedModel, masks: PackedMasks) -> dic
 def _pack_processor(source: Path, dense: Path, target: Path, trust_remote_code: bool) -> None:
     """Writes the processor if it reads words or pictures differently from the base model's, as after --max_pixels."""
     processor = load_processor(source, trust_remote_code)
-    if asking(processor) != asking(load_processor(dense, trust_remote_code)):
+    if prompt_settings(processor) != prompt_settings(load_processor(dense, trust_remote_code)):
         processor.save_pretrained(target / PROCESSOR)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from atv.criteria import PoolStatistics
 from atv.criteria.normal_equations import at_least_float32
 from atv.plugins import at_least
-from atv.quantization.base import Quantizer, lost
+from atv.quantization.base import Quantizer, squared_output_error
 from atv.quantization.whole_numbers import Quantized, RoundingGrid, storable
 
 
@@ -54,7 +54,7 @@ class AWQ(Quantizer):
         dense = at_least_float32(weight).masked_fill(~mask, 0)
         scaled = dense * weight_scale
         rounded_weight = grid.rounded(scaled, grid.scales(scaled, weight.dtype), mask).weight
-        return lost(at_least_float32(rounded_weight) / weight_scale - dense, gram)
+        return squared_output_error(at_least_float32(rounded_weight) / weight_scale - dense, gram)
 
     def quantize(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: RoundingGrid) -> Quantized:
         dense = at_least_float32(weight).masked_fill(~mask, 0)

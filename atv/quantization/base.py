@@ -42,7 +42,7 @@ class Quantizer(Plugin, ABC):
         raise NotImplementedError(f"{type(self).__name__} does not scale channels")
 
 
-def lost(difference: Tensor, gram: Tensor) -> float:
+def squared_output_error(difference: Tensor, gram: Tensor) -> float:
     """Returns the squared output error of a change of a weight (out, in): summed over outputs, mean over the pool."""
     exact_difference = difference.double()
     return float(((exact_difference @ gram.to(exact_difference.device)) * exact_difference).sum())

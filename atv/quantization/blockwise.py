@@ -111,11 +111,17 @@ class _Rounding(BlockCallback):
         self,
         lvlm: LVLM,
         plan: QuantizationPlan,
-        found: Sequence[Sequence[Feed]],
+        feeds_by_block: Sequence[Sequence[Feed]],
         drift: Drift,
         finished: Callable[[FinishedBlock], None],
     ) -> None:
-        self.lvlm, self.plan, self.found, self.drift, self.finished = lvlm, plan, found, drift, finished
+        self.lvlm, self.plan, self.feeds_by_block, self.drift, self.finished = (
+            lvlm,
+            plan,
+            feeds_by_block,
+            drift,
+            finished,
+        )
         self._targets_by_block = lvlm.by_block(plan.targets)
         self._pool = Pool(plan.selection, plan.method.needs_gram)
         self._started = perf_counter()
@@ -130,7 +136,7 @@ class _Rounding(BlockCallback):
             raise ValueError(f"targets: block {block} never calls {min(missing)}")
         changed: dict[str, Tensor] = {}
         statistics_of = dict(pool.statistics)
-        for feed in self.found[block]:
+        for feed in self.feeds_by_block[block]:
             changed |= self._scale_channels(feed, statistics_of)
         for name in self._targets_by_block[block]:
             changed |= self._round_linear(name, statistics_of[name])

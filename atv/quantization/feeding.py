@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from atv.model.decoder import takes
+from atv.model.decoder import forward_takes
 from atv.model.hooks import first_output, watching
 from atv.model.lvlm import LVLM
 
@@ -156,7 +156,7 @@ def _module_exists(model: nn.Module, name: str) -> bool:
 def _last_block_output(lvlm: LVLM, inputs: Mapping[str, Any]) -> Tensor:
     """Returns the last block's output (batch, length, hidden), since logits would be many times as large."""
     outputs: list[Any] = []
-    options = {"logits_to_keep": 1} if takes(lvlm.model, "logits_to_keep") else {}
+    options = {"logits_to_keep": 1} if forward_takes(lvlm.model, "logits_to_keep") else {}
     with lvlm.blocks[-1].register_forward_hook(lambda module, args, output: outputs.append(output)):
         lvlm.model(**inputs, **options, use_cache=False)
     return first_output(outputs[0])

@@ -22,7 +22,7 @@ _PROVENANCE_KEYS = ("versions", "git", "hardware")
 Window = tuple[str, Finite, Annotated[int, Field(strict=True, ge=1)]]
 
 
-def titled(labels: Mapping[str, Any]) -> str:
+def cell_title(labels: Mapping[str, Any]) -> str:
     """Returns the title of a cell with these labels, such as "method ATV, sparsity 0.5"."""
     return ", ".join(f"{name} {value}" for name, value in labels.items())
 

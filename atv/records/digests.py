@@ -78,12 +78,12 @@ def content_digest(content: Any) -> str:
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
 
-def telling(settings: Mapping[str, Any], without: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """Returns settings without the keys of ``_ORIGIN`` at any depth, and without those of ``without`` at the top."""
+def without_origin(settings: Mapping[str, Any], excluded: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Returns settings without the keys of ``_ORIGIN`` at any depth, and without those of ``excluded`` at the top."""
     return {
-        name: telling(value) if isinstance(value, Mapping) else value
+        name: without_origin(value) if isinstance(value, Mapping) else value
         for name, value in settings.items()
-        if name not in _ORIGIN | without
+        if name not in _ORIGIN | excluded
     }
 
 

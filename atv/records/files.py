@@ -170,14 +170,14 @@ def is_empty(folder: Path) -> bool:
     return not folder.exists() or all(file.name.startswith(".") for file in folder.iterdir())
 
 
-def require_space(folder: Path, needed: int, field: str) -> None:
-    """Checks that ``needed`` bytes fit on the disk, counting what the folder already holds except for hidden scratch.
+def require_space(folder: Path, byte_count: int, field: str) -> None:
+    """Checks that ``byte_count`` bytes fit on the disk, counting what the folder holds except for hidden scratch.
 
     Raises:
         ValueError: if they do not; the message names the folder, the space needed and the space free.
     """
     files = (file for file in folder.rglob("*") if file.is_file() and not _is_scratch(file.relative_to(folder)))
-    missing = needed - sum(file.stat().st_size for file in files)
+    missing = byte_count - sum(file.stat().st_size for file in files)
     if missing > (free := shutil.disk_usage(_nearest_existing(folder)).free):
         raise ValueError(
             f"{field}: {str(folder)!r} needs {missing / 1e9:.2f} GB more, but only {free / 1e9:.2f} GB are free; "

@@ -41,7 +41,7 @@ class PackedMask:
         mask.bits, mask.shape = bits, shape
         return mask
 
-    def kept(self) -> Tensor:
+    def unpacked(self) -> Tensor:
         """Returns the unpacked bool mask, on the device of its bits."""
         unpacked = _BITS.to(self.bits.device)[self.bits.long()].flatten(-2)
         return unpacked[..., : self.shape[-1]].contiguous()
@@ -55,7 +55,7 @@ class PackedMask:
         """Returns ``values`` with exact zeros where the mask prunes, even in place of NaN."""
         # Moved only once. It is not a module's buffer because DDP would broadcast it before every forward.
         self.bits = self.bits.to(values.device)
-        return values.masked_fill(~self.kept(), 0)
+        return values.masked_fill(~self.unpacked(), 0)
 
 
 class PackedMasks(Mapping[str, Tensor]):
@@ -76,7 +76,7 @@ class PackedMasks(Mapping[str, Tensor]):
         self._packed |= {name: PackedMask(mask) for name, mask in masks.items()}
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._packed[name].kept()
+        return self._packed[name].unpacked()
 
     def __contains__(self, name: object) -> bool:
         return name in self._packed
@@ -140,14 +140,14 @@ def overlap(masks_a: Mapping[str, Tensor], masks_b: Mapping[str, Tensor]) -> dic
     return {name: _iou(packed.numpy(), packed_b[name].numpy()) for name, packed in packed_a.items()}
 
 
-def random_overlap(kept: float, other: float | None = None) -> float:
-    """Returns the expected IoU of two random masks that each keep the share ``kept`` of the entries: 1/3 for a half.
+def random_overlap(kept_share: float, other_kept_share: float | None = None) -> float:
+    """Returns the expected IoU of two random masks that each keep ``kept_share`` of the entries: 1/3 for a half.
 
-    If the second mask keeps a different share, pass it as ``other``.
+    If the second mask keeps a different share, pass it as ``other_kept_share``.
     """
-    other_kept = kept if other is None else other
-    union = kept + other_kept - kept * other_kept
-    return kept * other_kept / union if union else 1.0
+    other_kept = kept_share if other_kept_share is None else other_kept_share
+    union = kept_share + other_kept - kept_share * other_kept
+    return kept_share * other_kept / union if union else 1.0
 
 
 def _iou(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:

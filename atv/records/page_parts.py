@@ -33,14 +33,14 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join([written_lines[0], "|" + "---|" * len(header), *written_lines[1:]])
 
 
-def data_url(content: bytes, kind: str) -> str:
+def data_url(content: bytes, image_format: str) -> str:
     """Returns a data URL (RFC 2397) that contains a whole picture, for an ``<img>``.
 
     Args:
         content: bytes of the picture's file.
-        kind: "png" or "jpeg".
+        image_format: "png" or "jpeg".
 
     >>> data_url(b"picture", "png")
     'data:image/png;base64,cGljdHVyZQ=='
     """
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return f"data:image/{image_format};base64,{base64.b64encode(content).decode()}"

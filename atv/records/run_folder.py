@@ -195,13 +195,13 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=lambda unserializable: type(unserializable).__name__))
 
 
-def differences(there: Any, here: Any, at: str = "") -> Iterator[str]:
+def differences(recorded: Any, current: Any, at: str = "") -> Iterator[str]:
     """Yields one phrase for each field, at any depth, in which two sets of settings differ."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        for key in sorted(there.keys() | here.keys()):
-            yield from differences(there.get(key), here.get(key), f"{at}.{key}" if at else key)
-    elif there != here:
-        yield f"{at} is {_brief(there)} there and {_brief(here)} here"
+    if isinstance(recorded, dict) and isinstance(current, dict):
+        for key in sorted(recorded.keys() | current.keys()):
+            yield from differences(recorded.get(key), current.get(key), f"{at}.{key}" if at else key)
+    elif recorded != current:
+        yield f"{at} is {_brief(recorded)} there and {_brief(current)} here"
 
 
 def _brief(value: Any) -> str:

@@ -131,9 +131,9 @@ def _claim_key(pair: Pair, rank: int) -> Hashable:
     return _SHARE.sub("#", finding.claim), finding.unit, finding.bound, rank
 
 
-def counted(found: Sequence[Pair]) -> dict[Carried, int]:
+def carried_counts(found_pairs: Sequence[Pair]) -> dict[Carried, int]:
     """Returns outcome -> number of pairs that have it."""
-    return {outcome: sum(pair.carried == outcome for pair in found) for outcome in get_args(Carried)}
+    return {outcome: sum(pair.carried == outcome for pair in found_pairs) for outcome in get_args(Carried)}
 
 
 def _by_claim_and_rank(findings: Sequence[Finding]) -> dict[tuple[str, int], Finding]:

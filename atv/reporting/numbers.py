@@ -7,13 +7,13 @@ from atv.ablation.findings import Finding
 from atv.statistics.estimates import CONFIDENCE
 
 
-def ours(finding: Finding) -> tuple[str, str]:
+def value_and_interval(finding: Finding) -> tuple[str, str]:
     """Formats our number and its interval to two digits of the interval's width; names its confidence unless 95%.
 
     >>> from atv.statistics.estimates import Estimate
-    >>> ours(Finding("", "", Estimate(12.3456, 9.0, 15.4), "points"))
+    >>> value_and_interval(Finding("", "", Estimate(12.3456, 9.0, 15.4), "points"))
     ('12.3', '[9.0, 15.4]')
-    >>> ours(Finding("", "", Estimate(12.3456, -math.inf, math.inf), "points"))
+    >>> value_and_interval(Finding("", "", Estimate(12.3456, -math.inf, math.inf), "points"))
     ('12.35', '(of one seed, no interval)')
     """
     estimate = finding.ours

@@ -11,7 +11,7 @@ from atv.figures.saving import save_figure
 from atv.records.files import write_text
 from atv.records.page_parts import data_url, template
 from atv.reporting import numbers
-from atv.reporting.carry_over import counted, pairs
+from atv.reporting.carry_over import carried_counts, pairs
 from atv.reporting.collection import Collection
 from atv.reporting.forest import forest_figure
 from atv.reporting.section import Section
@@ -121,7 +121,11 @@ def page(
         picture: content of forest.png; empty if there is none.
     """
     found_pairs = pairs(collection, beside)
-    filters: dict[str, Any] = {"ours": numbers.ours, "number": numbers.number, "duration": numbers.duration}
+    filters: dict[str, Any] = {
+        "value_and_interval": numbers.value_and_interval,
+        "number": numbers.number,
+        "duration": numbers.duration,
+    }
     filters |= {"strip": numbers.strip, "chance": written_p, "setup": setup, "inline": _inline}
     return template("reporting", f"report.{kind}.jinja", filters).render(
         collection=collection,
@@ -133,7 +137,7 @@ def page(
         ],
         beside=beside,
         pairs=found_pairs,
-        carried=counted(found_pairs),
+        carried=carried_counts(found_pairs),
         forest=data_url(picture, "png") if picture else "",
         forest_name=FOREST,
         signs=SIGNS,

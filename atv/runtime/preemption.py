@@ -44,15 +44,15 @@ class StopBetweenBatches(L.Callback):
         kept: what is kept of the run, for the message.
     """
 
-    def __init__(self, kept: str = NOTHING) -> None:
-        self.kept, self._sigterm = kept, Sigterm()
+    def __init__(self, kept_note: str = NOTHING) -> None:
+        self.kept_note, self._sigterm = kept_note, Sigterm()
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._sigterm.listen()
 
     def on_predict_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         if self._sigterm.received:
-            raise Preempted(f"stopped by SIGTERM; {self.kept}")
+            raise Preempted(f"stopped by SIGTERM; {self.kept_note}")
 
 
 class Remaining(Sampler[int]):
@@ -63,11 +63,11 @@ class Remaining(Sampler[int]):
         done: returns how many batches this rank has finished; called when training starts.
     """
 
-    def __init__(self, batches: int, rank: int, ranks: int, done: Callable[[], int]) -> None:
-        self.mine, self.done = range(rank, batches, ranks), done
+    def __init__(self, batches: int, rank: int, ranks: int, finished_count: Callable[[], int]) -> None:
+        self.batch_indices, self.finished_count = range(rank, batches, ranks), finished_count
 
     def __len__(self) -> int:
-        return len(self.mine)
+        return len(self.batch_indices)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.mine[self.done() :])
+        return iter(self.batch_indices[self.finished_count() :])

@@ -27,16 +27,18 @@ def gathered(value: Item) -> list[Item]:
     return values
 
 
-def agree(value: str, what: str) -> None:
+def agree(value: str, description: str) -> None:
     """Checks that every rank has the same value.
 
     Raises:
-        RuntimeError: if the values differ; the message names ``what`` and each rank's value.
+        RuntimeError: if the values differ; the message names ``description`` and each rank's value.
     """
     values = gathered(value)
     if len(set(values)) > 1:
         by_rank = ", ".join(f"rank {rank}: {value}" for rank, value in enumerate(values))
-        raise RuntimeError(f"{what} differ between ranks ({by_rank}); are hardware, threads and versions the same?")
+        raise RuntimeError(
+            f"{description} differ between ranks ({by_rank}); are hardware, threads and versions the same?"
+        )
 
 
 def padded(items: Sequence[Item], trainer: L.Trainer) -> list[Item | None]:
@@ -49,7 +51,7 @@ def padded(items: Sequence[Item], trainer: L.Trainer) -> list[Item | None]:
 
 
 @contextmanager
-def together(trainer: L.Trainer) -> Iterator[None]:
+def failing_together(trainer: L.Trainer) -> Iterator[None]:
     """Ends every rank when one fails, so that none waits for it.
 
     Lightning's first rank watches the ranks that it started and ends with them; this adds the opposite direction.

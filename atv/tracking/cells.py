@@ -38,29 +38,29 @@ class CellEntries:
             for finished in self.results.finished
         }
 
-    def version(self, done: FinishedCell) -> str:
+    def version(self, finished_cell: FinishedCell) -> str:
         """Returns a digest of everything a run's numbers depend on: all parts of the cell and of the dense model."""
-        return content_digest([self._dense_record_digests, _record_digests(done)])
+        return content_digest([self._dense_record_digests, _record_digests(finished_cell)])
 
     @cached_property
     def _dense_record_digests(self) -> list[list[str]]:
         return [_record_digests(finished_cell) for finished_cell in self.results.finished if finished_cell.cell.dense]
 
-    def entry(self, run_id: str, done: FinishedCell) -> Entry:
-        scores, retentions = self._scores_and_retentions(done)
-        pruning = _pruning_columns(done)
+    def entry(self, run_id: str, finished_cell: FinishedCell) -> Entry:
+        scores, retentions = self._scores_and_retentions(finished_cell)
+        pruning = _pruning_columns(finished_cell)
         return Entry(
             id=run_id,
-            name=f"{done.cell.title}, seed {done.cell.seed}",
+            name=f"{finished_cell.cell.title}, seed {finished_cell.cell.seed}",
             group=self.ablation,
             kind="cell",
-            config=self._config(done) | pruning,
-            curves=block_curves(done),
+            config=self._config(finished_cell) | pruning,
+            curves=block_curves(finished_cell),
             points=_points(retentions, pruning),
-            summary=_task_numbers(scores, retentions) | _counts(scores) | _seconds_and_perplexity(done),
-            tables=_tables(done, scores, retentions),
-            files=[*done.mask_files, done.folder / REPORT] if done.mask_files else [],
-            version=self.version(done),
+            summary=_task_numbers(scores, retentions) | _counts(scores) | _seconds_and_perplexity(finished_cell),
+            tables=_tables(finished_cell, scores, retentions),
+            files=[*finished_cell.mask_files, finished_cell.folder / REPORT] if finished_cell.mask_files else [],
+            version=self.version(finished_cell),
         )
 
     def _config(self, finished_cell: FinishedCell) -> dict[str, Any]:
@@ -147,12 +147,15 @@ def _tables(
     return {"tasks": pd.DataFrame(rows)}
 
 
-def block_curves(done: FinishedCell) -> list[dict[str, float]]:
+def block_curves(finished_cell: FinishedCell) -> list[dict[str, float]]:
     """Returns the curves of a run, one row per block; empty for the dense model."""
-    if done.report is None:
+    if finished_cell.report is None:
         return []
-    masks = {pathway: done.masks(pathway) for pathway in done.report.plans}
-    return [_block_row(block, done.record.samples) | _block_sparsities(block, masks) for block in done.report.blocks]
+    masks = {pathway: finished_cell.masks(pathway) for pathway in finished_cell.report.plans}
+    return [
+        _block_row(block, finished_cell.record.samples) | _block_sparsities(block, masks)
+        for block in finished_cell.report.blocks
+    ]
 
 
 def _block_row(block: BlockReport, samples: int) -> dict[str, float]:

@@ -118,7 +118,7 @@ def _masks() -> tuple[Panel, ...]:
     )
 
 
-def save_workspace(entity: str, project: str, given: Sequence[PanelSection]) -> str:
+def save_workspace(entity: str, project: str, panel_sections: Sequence[PanelSection]) -> str:
     """Saves the workspace as a new view of the project.
 
     Returns:
@@ -128,12 +128,12 @@ def save_workspace(entity: str, project: str, given: Sequence[PanelSection]) -> 
         ValueError: if wandb-workspaces is not installed, or W&B cannot be reached or rejects the view.
     """
     try:
-        return workspace(entity, project, given).save().url
+        return workspace(entity, project, panel_sections).save().url
     except wandb.errors.Error as error:
         raise ValueError(f"dashboard: W&B: {error} (--output FILE writes the specification)") from error
 
 
-def workspace(entity: str, project: str, given: Sequence[PanelSection]) -> Any:
+def workspace(entity: str, project: str, panel_sections: Sequence[PanelSection]) -> Any:
     """Returns an unsaved ``wandb_workspaces.workspaces.Workspace``; contacts no server.
 
     Raises:
@@ -149,7 +149,7 @@ def workspace(entity: str, project: str, given: Sequence[PanelSection]) -> Any:
         name=NAME,
         sections=[
             ws.Section(name=section.name, panels=[_panel(panel) for panel in section.panels], is_open=True)
-            for section in given
+            for section in panel_sections
         ],
         settings=ws.WorkspaceSettings(max_runs=RUNS_SHOWN),
         auto_generate_panels=False,

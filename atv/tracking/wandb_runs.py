@@ -108,7 +108,7 @@ def _attach(run: wandb.Run, entry: Entry) -> None:
     run.log_artifact(artifact)
 
 
-def write_view(folder: Path, named: Iterable[tuple[str, str]]) -> None:
+def write_view(folder: Path, named_runs: Iterable[tuple[str, str]]) -> None:
     """Links the offline runs of ``folder / "wandb"`` under readable names; online logging leaves no such runs.
 
     ``wandb leet`` lists folders whose names consist of a date, a time and an id, latest first, and shows only these
@@ -116,11 +116,11 @@ def write_view(folder: Path, named: Iterable[tuple[str, str]]) -> None:
 
     Args:
         folder: the ablation's folder.
-        named: id and name of each run, most important first.
+        named_runs: id and name of each run, most important first.
     """
     view = folder / FOLDER
     shutil.rmtree(view, ignore_errors=True)
-    runs = list(named)
+    runs = list(named_runs)
     for position, (run_id, name) in enumerate(runs):
         for run in (folder / "wandb").glob(f"offline-run-*-{run_id}"):
             readable_name = re.sub(r"[^\w ,.+%=:()-]", "-", name)[:80]

@@ -16,7 +16,7 @@ from atv.data.conversations import encode
 from atv.model.batch import cast_floats
 from atv.model.checkpoint import check_folder, load_dequantized
 from atv.model.lvlm import LVLM
-from atv.model.offload import distinct_tensors, load_mapped, stored
+from atv.model.offload import distinct_tensors, load_mapped, stored_weight
 from atv.model.removal import Removal
 
 QUESTION = "What is in the picture?"
@@ -36,7 +36,7 @@ class SavedModel:
     def tensor(self, name: str) -> Tensor:
         """Reads a tensor's values from the files."""
         value = self.tensors[name]
-        return stored(self.lvlm.model, name) if value.device.type == "meta" else value
+        return stored_weight(self.lvlm.model, name) if value.device.type == "meta" else value
 
 
 @dataclass(frozen=True)

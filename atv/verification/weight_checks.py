@@ -18,18 +18,18 @@ from atv.verification.saved_model import SavedModel, VerificationError
 
 
 def check_names(
-    masks: PackedMasks, left: Mapping[str, Sequence[int]], rows: Mapping[str, TargetReport], lvlm: LVLM
+    masks: PackedMasks, shapes: Mapping[str, Sequence[int]], rows: Mapping[str, TargetReport], lvlm: LVLM
 ) -> None:
     """Checks that masks, rows of the report and targets of the model belong together, with equal shapes.
 
-    ``left`` has the masks' shapes in this model, which is smaller if whole structures were removed.
+    ``shapes`` has the masks' shapes in this model, which is smaller if whole structures were removed.
 
     Raises:
         VerificationError: at the first mismatch; the message names the target.
     """
     for name in sorted(masks.keys() ^ rows.keys()):
         raise VerificationError(f"{name} is only in the {'masks' if name in masks else 'report'}")
-    for name, shape in left.items():
+    for name, shape in shapes.items():
         target = lvlm.prunable.get(name)
         if target is None:
             raise VerificationError(f"{name} has a mask, but the model has no such Linear or expert")
@@ -166,11 +166,11 @@ def check_dense(base: SavedModel, masks: PackedMasks, views: Mapping[str, Mappin
         )
 
 
-def check_same_bits(name: str, ours: Tensor, theirs: Tensor, others: str = "what was packed of it") -> None:
-    """Raises VerificationError unless both tensors are bit-identical; the message calls the second one ``others``."""
-    if not torch.equal(_bits(ours), _bits(theirs)):
-        differing_entries = (_bits(ours) != _bits(theirs)).view(*ours.shape, -1).any(-1).nonzero()
-        raise VerificationError(f"{name} differs from {others}: first at {_first_entry(differing_entries)}")
+def check_same_bits(name: str, actual: Tensor, expected: Tensor, expected_name: str = "what was packed of it") -> None:
+    """Raises VerificationError unless both tensors are bit-identical; ``expected_name`` is the second one's name."""
+    if not torch.equal(_bits(actual), _bits(expected)):
+        differing_entries = (_bits(actual) != _bits(expected)).view(*actual.shape, -1).any(-1).nonzero()
+        raise VerificationError(f"{name} differs from {expected_name}: first at {_first_entry(differing_entries)}")
 
 
 def check_tensors(

@@ -67,9 +67,12 @@ def distinct(model: PreTrainedModel, batches: Sequence[QuestionBatch]) -> None:
             ids[attended]
             for ids, attended in zip(batch.inputs["input_ids"], batch.inputs["attention_mask"].bool(), strict=True)
         ]
-        prefix_texts = [texts[row][:length] for row, length in zip(prefixes.first, prefixes.lengths, strict=True)]
+        prefix_texts = [texts[row][:length] for row, length in zip(prefixes.first_rows, prefixes.lengths, strict=True)]
         _forward(model, _padded(prefix_texts) | dict(prefixes.inputs))
-        _forward(model, _padded([text[-rest_length:] for text, rest_length in zip(texts, prefixes.rest, strict=True)]))
+        _forward(
+            model,
+            _padded([text[-rest_length:] for text, rest_length in zip(texts, prefixes.rest_lengths, strict=True)]),
+        )
 
 
 def _forward(model: PreTrainedModel, inputs: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from atv.ablation import POINT, Finding
-from atv.ablation.planning import DecisionPlan, can_be_planned, cheapest, costs, together
+from atv.ablation.planning import DecisionPlan, can_be_planned, cheapest, costs, total_seconds
 from atv.ablation.record import AblationRecord
 from atv.statistics.estimates import Estimate, Spread, mean_estimate
 
@@ -65,7 +65,7 @@ def test_a_number_of_one_seed_is_planned_with_one():
 def test_cells_that_findings_share_are_run_once():
     findings = [finding(runs=("method A", "method B")), finding(runs=("method A",))]
     plans = [DecisionPlan(100, 3, 0.0), DecisionPlan(200, 5, 0.0)]
-    assert together(findings, plans, RECORD) == pytest.approx(5 * (10 + 120) + 3 * (10 + 60))
+    assert total_seconds(findings, plans, RECORD) == pytest.approx(5 * (10 + 120) + 3 * (10 + 60))
 
 
 def test_what_rests_on_no_question_is_not_planned():

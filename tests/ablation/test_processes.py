@@ -21,7 +21,7 @@ class Staged:
         missing = []
         for cells in self.stages:
             own = [cell for cell in part.cells(cells) if cell not in self.ran_by and cell not in self.fails]
-            self.ran_by |= dict.fromkeys(own, (part.number, part.of))
+            self.ran_by |= dict.fromkeys(own, (part.number, part.count))
             missing = [cell for cell in cells if cell not in self.ran_by]
             if missing or own:
                 break

@@ -75,7 +75,7 @@ def test_what_shares_a_group_or_a_picture_is_one_cluster(comparison):
 def test_units_are_groups_with_the_metrics_values(comparison):
     units = Units.of(list(comparison.models), clusters_of(comparison.models[0].rows))
     assert [len(values[0]) for values in units.scores] == [22, 22, 22]
-    turning = units.part((units.table["task"] == "turning").to_numpy())
+    turning = units.subset((units.table["task"] == "turning").to_numpy())
     credit = comparison.models[0].rows.query("task == 'turning'").groupby("group")["credit"].min()
     assert sorted(turning.scores[0][0]) == sorted(credit)
 

@@ -11,7 +11,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
 )
 
-from atv.model.decoder import VISUAL_MASK, takes
+from atv.model.decoder import VISUAL_MASK, forward_takes
 from atv.model.lvlm import LVLM
 
 # Types that cannot work, with the config where the default one could.
@@ -68,7 +68,7 @@ def _marked_by(lvlm):
     """Empty for token ids, which is how most types mark visual tokens."""
     if lvlm.visual_ids:
         return ""
-    return "visual tokens by the processor's mask" if takes(lvlm.model, VISUAL_MASK) else "cross-attention"
+    return "visual tokens by the processor's mask" if forward_takes(lvlm.model, VISUAL_MASK) else "cross-attention"
 
 
 def row(kind):

@@ -245,7 +245,7 @@ def test_training_ends_the_answers_that_a_template_leaves_open():
 
     def lessons():
         drawing = SampleDraw(processor, data, 1, None, Console(), answers=True)
-        return labels(ConversationBatches(Lessons.drawn(drawing, 1, 0).found, drawing, [[0]])[0])
+        return labels(ConversationBatches(Lessons.draw(drawing, 1, 0).all_samples, drawing, [[0]])[0])
 
     assert lessons() == ["red", "<end>", "paris", "<end>"]
     processor.chat_template = OPEN

@@ -7,7 +7,7 @@ from PIL import Image
 from atv.bundled.architecture import build_processor
 from atv.data import Conversation
 from atv.data.calibration_batches import calibration_batches
-from atv.data.chat_template import require_chat_template, written
+from atv.data.chat_template import rendered_chat, require_chat_template
 from atv.data.conversations import encode_chats, messages
 from atv.data.pictures import decode
 
@@ -38,18 +38,18 @@ def with_template(template):
 @pytest.mark.parametrize("case", TEXTS)
 def test_a_template_of_texts_writes_what_is_said(case):
     processor, plain = with_template(TEXTS[case]), with_template(PARTS)
-    assert written(processor, CHAT).split() == written(plain, CHAT).split()
+    assert rendered_chat(processor, CHAT).split() == rendered_chat(plain, CHAT).split()
     pictures = [decode(jpg(3))]
     ids = [encode_chats(one, [CHAT], [pictures])["input_ids"][0].tolist() for one in (processor, plain)]
     assert ids[0] == ids[1]
     text = messages(turns(""), 0)
-    assert written(processor, text).split() == ["<user>", *QUESTION.split(), "<assistant>", *ANSWER.split()]
+    assert rendered_chat(processor, text).split() == ["<user>", *QUESTION.split(), "<assistant>", *ANSWER.split()]
 
 
 def test_what_people_say_may_look_like_a_printed_list():
     chat = messages([{"role": "user", "content": "print {'type': 'text'}"}, {"role": "assistant", "content": "ok"}], 0)
     for template in (PARTS, TEXTS["trimmed"]):
-        assert "print {'type': 'text'} <assistant> ok" in " ".join(written(with_template(template), chat).split())
+        assert "print {'type': 'text'} <assistant> ok" in " ".join(rendered_chat(with_template(template), chat).split())
 
 
 def test_no_pad_token_is_needed_for_one():
@@ -79,11 +79,14 @@ def test_a_template_may_want_a_system_turn():
     processor = with_template(SYSTEM_FIRST)
     require_chat_template(processor)
     said = [{"role": "system", "content": [{"type": "text", "text": "hm"}]}, *CHAT]
-    assert written(processor, said).split()[:2] == ["<system>", "hm"]
+    assert rendered_chat(processor, said).split()[:2] == ["<system>", "hm"]
     # An empty one where there is none, in calibration and in questions.
     plain = with_template(PARTS)
-    assert written(processor, CHAT).split() == ["<system>", *written(plain, CHAT).split()]
-    assert written(processor, CHAT[:1], prompt=True).split() == ["<system>", *written(plain, CHAT[:1]).split()]
+    assert rendered_chat(processor, CHAT).split() == ["<system>", *rendered_chat(plain, CHAT).split()]
+    assert rendered_chat(processor, CHAT[:1], prompt=True).split() == [
+        "<system>",
+        *rendered_chat(plain, CHAT[:1]).split(),
+    ]
 
 
 BESIDE_A_PICTURE = {
@@ -105,12 +108,12 @@ BESIDE_A_PICTURE = {
 def test_a_template_that_leaves_out_what_is_said_is_never_used(case):
     template, chat, who = BESIDE_A_PICTURE[case]
     with pytest.raises(ValueError, match=f"the chat template leaves out what the {who} says"):
-        written(with_template(template), chat)
+        rendered_chat(with_template(template), chat)
 
 
 def test_a_template_of_questions_alone_can_be_asked_but_not_calibrated():
     processor = with_template(QUESTIONS_ALONE)
     require_chat_template(processor)
-    assert written(processor, CHAT[:1], prompt=True).split() == ["<user>", "<image>", *QUESTION.split()]
+    assert rendered_chat(processor, CHAT[:1], prompt=True).split() == ["<user>", "<image>", *QUESTION.split()]
     with pytest.raises(ValueError, match="leaves out what the assistant says"):
-        written(processor, CHAT)
+        rendered_chat(processor, CHAT)

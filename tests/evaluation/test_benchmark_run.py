@@ -13,7 +13,7 @@ from helpers.benchmark_data import read_lines
 from atv.data.sources import load_evaluation
 from atv.evaluation.answer_tables import read_answers, write_answers
 from atv.evaluation.benchmark_run import TRIED, ask_benchmark
-from atv.evaluation.benchmarks.asked import asked
+from atv.evaluation.benchmarks.asked import question_rows
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark, load_benchmark
 from atv.evaluation.generation import GreedyAnswers, predict
 from atv.evaluation.predictions import Prediction, Predictions
@@ -55,7 +55,7 @@ def whole(loaded, bundled):
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_batch_size_and_order_of_rows_move_nothing(batch_size, loaded, bundled, whole):
     rows = loaded.rows.shuffle(seed=batch_size)
-    turned = LoadedBenchmark(loaded.benchmark, rows, asked(loaded.benchmark, rows), loaded.revision)
+    turned = LoadedBenchmark(loaded.benchmark, rows, question_rows(loaded.benchmark, rows), loaded.revision)
     again = ask(turned, bundled, batch_size=batch_size, max_new_tokens=4)
     pd.testing.assert_frame_equal(again.answers, whole.answers)
     assert again.row() == whole.row()
@@ -95,7 +95,7 @@ def test_a_question_that_cannot_be_asked_is_told_again_and_ends_nothing(data, bu
             row |= {"image": row["image"] | {"bytes": row["image"]["bytes"][:60]}, "question": "What ?"}
     kind = load_benchmark("POPE", data).benchmark
     table = Dataset.from_list(rows)
-    loaded = LoadedBenchmark(kind, table, asked(kind, table), "local")
+    loaded = LoadedBenchmark(kind, table, question_rows(kind, table), "local")
     results = [ask(loaded, bundled, tmp_path, max_new_tokens=1) for _ in range(2)]
     assert [len(result.row()["faulty"]) for result in results] == [TRIED, TRIED]
     assert len(asked_of[0]) == len(rows) - TRIED
@@ -103,7 +103,7 @@ def test_a_question_that_cannot_be_asked_is_told_again_and_ends_nothing(data, bu
 
 
 def test_a_limited_run_can_be_widened(loaded, bundled, whole, asked_of, tmp_path):
-    first = LoadedBenchmark(loaded.benchmark, loaded.rows, asked(loaded.benchmark, loaded.rows, 1), "local")
+    first = LoadedBenchmark(loaded.benchmark, loaded.rows, question_rows(loaded.benchmark, loaded.rows, 1), "local")
     assert len(ask(first, bundled, tmp_path, max_new_tokens=4).answers) == 3
     pd.testing.assert_frame_equal(ask(loaded, bundled, tmp_path, max_new_tokens=4).answers, whole.answers)
     assert len(asked_of[0]) == 9
@@ -124,8 +124,8 @@ def test_another_precision_is_not_let_in(loaded, bundled, tmp_path):
 
 
 def test_starts_that_differ_are_told(loaded, bundled, tmp_path, monkeypatch):
-    first = LoadedBenchmark(loaded.benchmark, loaded.rows, asked(loaded.benchmark, loaded.rows, 1), "local")
-    second = LoadedBenchmark(loaded.benchmark, loaded.rows, asked(loaded.benchmark, loaded.rows, 2), "local")
+    first = LoadedBenchmark(loaded.benchmark, loaded.rows, question_rows(loaded.benchmark, loaded.rows, 1), "local")
+    second = LoadedBenchmark(loaded.benchmark, loaded.rows, question_rows(loaded.benchmark, loaded.rows, 2), "local")
     assert "starts" not in ask(first, bundled, tmp_path, max_new_tokens=1).row()
     assert "starts" not in ask(second, bundled, tmp_path, max_new_tokens=1).row()
     monkeypatch.setattr("atv.evaluation.predictions.provenance", lambda: {"hardware": "another"})
@@ -172,7 +172,7 @@ def suite(groups=None):
 
 
 def test_parts_are_all_questions_once_in_whole_groups():
-    parts = [suite().part(start, end) for start, end in ((0, 1), (1, 3), (3, 5))]
+    parts = [suite().group_range(start, end) for start, end in ((0, 1), (1, 3), (3, 5))]
     asked = [list(dict.fromkeys(part.rows["group"])) for part in parts]
     assert asked == [["a0", "b0"], ["a1", "a2", "b1", "b2"], ["a3", "a4", "b3"]]
     assert sum(len(part.rows) for part in parts) == 18 and all(part.groups is None for part in parts)

@@ -12,12 +12,12 @@ from tokenizers import AddedToken
 
 from atv.bundled import BUNDLED_MODEL
 from atv.evaluation.benchmark_run import ask_benchmark
-from atv.evaluation.benchmarks.asked import asked
+from atv.evaluation.benchmarks.asked import question_rows
 from atv.evaluation.benchmarks.loaded import DenseAnswers, LoadedBenchmark, check_asked_alike, load_benchmark
-from atv.evaluation.benchmarks.row_pictures import picture_digest, seen
-from atv.evaluation.identity import answering, asked_with, asking
+from atv.evaluation.benchmarks.row_pictures import picture_digest, question_digests
+from atv.evaluation.identity import answer_settings, asked_with, prompt_settings
 from atv.evaluation.picture_bounds import PIXEL_BOUNDS
-from atv.evaluation.question_sets import Asking, Benchmarks
+from atv.evaluation.question_sets import Benchmarks, EvaluationSettings
 from atv.model.loading import load_processor
 from atv.records.evaluation_report import EvaluationReport, TaskRow
 from atv.runtime.trainer import quiet_trainer
@@ -65,9 +65,9 @@ OF_PROCESSOR = {
 
 @pytest.mark.parametrize("change", OF_PROCESSOR, ids=lambda change: change.__name__)
 def test_whatever_of_a_processor_moves_answers_is_in_the_identity(change, processor):
-    before = copy.deepcopy(asking(processor))
+    before = copy.deepcopy(prompt_settings(processor))
     change(processor)
-    after = asking(processor)
+    after = prompt_settings(processor)
     assert [name for name in before if before[name] != after[name]] == OF_PROCESSOR[change]
 
 
@@ -88,11 +88,11 @@ OF_MODEL = {
 @pytest.mark.parametrize(("part", "change"), [(part, change) for part, all in OF_MODEL.items() for change in all])
 def test_whatever_of_a_config_moves_answers_is_in_the_identity(part, change, bundled):
     model, processor = bundled
-    before = copy.deepcopy(answering(model, processor))
+    before = copy.deepcopy(answer_settings(model, processor))
     own = copy.deepcopy((model.config, model.generation_config))
     try:
         change(model)
-        after = answering(model, processor)
+        after = answer_settings(model, processor)
     finally:
         model.config, model.generation_config = own
     assert [name for name in before if before[name] != after[name]] == [part]
@@ -100,14 +100,14 @@ def test_whatever_of_a_config_moves_answers_is_in_the_identity(part, change, bun
 
 def test_what_moves_nothing_is_not_in_the_identity(bundled):
     model, processor = bundled
-    before = json.dumps(answering(model, processor), default=str)
+    before = json.dumps(answer_settings(model, processor), default=str)
     processor.tokenizer.padding_side = "right" if processor.tokenizer.padding_side == "left" else "left"
     processor.tokenizer(["a", "a b"], padding=True)
     own = copy.deepcopy(model.generation_config)
     model.generation_config.temperature, model.generation_config.max_length = 0.3, 77
     model.name_or_path = "elsewhere"
     try:
-        assert json.dumps(answering(model, processor), default=str) == before
+        assert json.dumps(answer_settings(model, processor), default=str) == before
     finally:
         model.generation_config = own
 
@@ -120,7 +120,7 @@ def pictures(*shades):
 
 def test_a_question_is_known_by_its_text_and_its_pictures():
     def digests(*asked):
-        return [each["seen"] for each in seen(*asked)]
+        return [each["seen"] for each in question_digests(*asked)]
 
     first = digests(pictures(1, 2), [0, 1], ["a", "a"])
     assert len(set(first)) == 2
@@ -131,7 +131,7 @@ def test_a_question_is_known_by_its_text_and_its_pictures():
 
 
 def test_a_picture_is_known_apart_from_the_text():
-    one, other = seen(pictures(1, 1), [0, 1], ["a", "b"])
+    one, other = question_digests(pictures(1, 1), [0, 1], ["a", "b"])
     assert one["picture"] == other["picture"] != "" and one["seen"] != other["seen"]
 
 
@@ -139,7 +139,7 @@ def test_pictures_in_a_list_count_by_their_bytes():
     listed = pictures(1, 2).remove_columns("id").map(lambda row: {"image": [row["image"]]})
     listed = listed.cast_column("image", List(Picture()))
     as_bytes = listed.cast_column("image", List(Picture(decode=False)))
-    assert seen(listed, [0, 1], "ab", ["image"]) == seen(as_bytes, [0, 1], "ab", ["image"])
+    assert question_digests(listed, [0, 1], "ab", ["image"]) == question_digests(as_bytes, [0, 1], "ab", ["image"])
 
 
 def test_a_picture_counts_by_its_bytes_wherever_they_lie(tmp_path):
@@ -190,7 +190,7 @@ def test_answers_to_other_questions_of_the_same_ids_are_refused(what, bundled, d
         return changed if what == "text" else {"image": Image.new("RGB", (30, 30), (9, 9, 9))}
 
     rows = loaded.rows.map(other, features=loaded.rows.features)
-    changed = LoadedBenchmark(loaded.benchmark, rows, asked(loaded.benchmark, rows, 2), loaded.revision)
+    changed = LoadedBenchmark(loaded.benchmark, rows, question_rows(loaded.benchmark, rows, 2), loaded.revision)
     with pytest.raises(ValueError, match=r"holds answers to different questions: .* now has a different text or pict"):
         ask_benchmark(changed, *bundled, **options)
     assert changed.provenance()["digest"] != loaded.provenance()["digest"]
@@ -243,13 +243,13 @@ def test_another_suites_scores_replace_the_first(tmp_path):
 
 
 def test_models_that_were_asked_in_another_way_are_not_compared(processor):
-    here = {"max_new_tokens": 16, **asking(processor)}
+    here = {"max_new_tokens": 16, **prompt_settings(processor)}
     there = DenseAnswers(pd.DataFrame(), json.loads(json.dumps(here)))
     check_asked_alike({"POPE": there}, {"POPE": here})
     normalisation(processor)
     for change, message in (
         ({"max_new_tokens": 8}, "max_new_tokens is 16 there and 8 here"),
-        (asking(processor), r"pictures.image_processor.image_mean is \[.*\] there and \[0.1, 0.2, 0.3\] here"),
+        (prompt_settings(processor), r"pictures.image_processor.image_mean is \[.*\] there and \[0.1, 0.2, 0.3\] here"),
     ):
         with pytest.raises(ValueError, match=f"^dense: POPE was asked in another way: {message}"):
             check_asked_alike({"POPE": there}, {"POPE": here | change})
@@ -257,7 +257,9 @@ def test_models_that_were_asked_in_another_way_are_not_compared(processor):
 
 def test_a_precision_that_casts_the_model_leaves_its_digest_and_is_recorded(bundled, data, tmp_path):
     model, processor = bundled
-    how = Asking(None, 1, None, None, quiet_trainer(enable_progress_bar=False, precision="bf16-true"), tmp_path)
+    how = EvaluationSettings(
+        None, 1, None, None, quiet_trainer(enable_progress_bar=False, precision="bf16-true"), tmp_path
+    )
     names = ("POPE", "VizWiz")
     report = Benchmarks([load_benchmark(name, data, 1) for name in names]).ask(copy.deepcopy(model), processor, how)
     runs = [json.loads((tmp_path / name / "run.json").read_text())["identity"] for name in names]
@@ -270,10 +272,10 @@ def test_a_precision_that_casts_the_model_leaves_its_digest_and_is_recorded(bund
 
 def test_pinned_pixels_are_left_in_no_ones_processor(bundled, processor, monkeypatch):
     monkeypatch.setitem(PIXEL_BOUNDS, "llava", (12, 24))
-    before = copy.deepcopy(asking(processor))
-    how = Asking(None, None, None, None, quiet_trainer(), None)
+    before = copy.deepcopy(prompt_settings(processor))
+    how = EvaluationSettings(None, None, None, None, quiet_trainer(), None)
     assert Benchmarks([]).ask(bundled[0], processor, how).asked["pixels"] == {"min_pixels": 12, "max_pixels": 24}
-    assert asking(processor) == before
+    assert prompt_settings(processor) == before
 
 
 def test_a_dense_score_of_zero_loses_no_answer():

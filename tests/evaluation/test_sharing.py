@@ -179,7 +179,7 @@ def test_answers_leave_as_they_end_and_prefixes_are_run_once():
     prefixes = Prefixes.find(LVLM.of(model), inputs, pictures)
     made = answers(model, {name: inputs[name] for name in ("input_ids", "attention_mask")}, prefixes.prefill)
     lengths = [next((at + 1 for at, token in enumerate(row) if token in ENDS), NEW_TOKENS) for row in made]
-    assert seen[0] == (2, int(prefixes.lengths.max())) and seen[1] == (5, int(prefixes.rest.max()))
+    assert seen[0] == (2, int(prefixes.lengths.max())) and seen[1] == (5, int(prefixes.rest_lengths.max()))
     assert len(set(lengths)) > 1, "all answers end at once, so none can leave early"
     assert seen[2:] == [(sum(length > step for length in lengths), 1) for step in range(1, max(lengths))]
 

@@ -82,7 +82,7 @@ def _count(scene, kind):
 def _fact(scene, question):
     """A relation's question about one thing of the scene, or which of them has an answer."""
     for relation in RELATIONS.values():
-        for answer, which in relation.which.items():
+        for answer, which in relation.which_questions.items():
             holders = [
                 item for item in scene.things if (known := fact(item.thing, relation.name)) and known.answer == answer
             ]

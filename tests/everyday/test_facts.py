@@ -50,8 +50,8 @@ def test_questions_follow_the_thing_in_article_and_number():
 
 def test_every_answer_has_a_question_that_picks_its_thing():
     for relation in RELATIONS.values():
-        assert len(set(relation.which.values())) == len(relation.answers) > 1
-        assert all(question.endswith("?") and "{" not in question for question in relation.which.values())
+        assert len(set(relation.which_questions.values())) == len(relation.answers) > 1
+        assert all(question.endswith("?") and "{" not in question for question in relation.which_questions.values())
 
 
 def test_what_the_table_leaves_out_is_no_fact():

@@ -41,8 +41,8 @@ def test_training_never_asks_a_fact_of_the_test():
                 known = fact(item.thing, relation.name)
                 if known and known.split == "test":
                     place = f"the thing {'in' if item.place == 'center' else 'at'} the {item.place}"
-                    states = {relation.about_the(place), *relation.which.values()}
-                    states |= {where_is(which) for which in relation.which.values()}
+                    states = {relation.about_the(place), *relation.which_questions.values()}
+                    states |= {where_is(which) for which in relation.which_questions.values()}
                     assert not states & set(questions), (states & set(questions), scene)
 
 
@@ -75,7 +75,7 @@ def test_where_something_is_is_asked_in_plain_english():
     assert where_is("Which of these do you find in the sea?") == "Where is the one you find in the sea?"
     assert where_is("Which of these lays eggs?") == "Where is the one that lays eggs?"
     assert where_is("The body of which of these is covered by fur?") == "Where is the one whose body is covered by fur?"
-    questions = [where_is(which) for relation in RELATIONS.values() for which in relation.which.values()]
+    questions = [where_is(which) for relation in RELATIONS.values() for which in relation.which_questions.values()]
     assert not [asked for asked in questions if " of these" in asked or "one that can you" in asked]
 
 

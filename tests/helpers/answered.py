@@ -6,8 +6,8 @@ from atv.ablation.cell import Cell
 from atv.bundled.data import evaluation_set
 from atv.evaluation.answer_tables import write_answers
 from atv.evaluation.benchmarks.loaded import load_benchmark
-from atv.evaluation.generation import COLUMNS, scored
-from atv.evaluation.questions import seen
+from atv.evaluation.generation import COLUMNS, scored_answers
+from atv.evaluation.questions import picture_fields
 from atv.evaluation.scores import task_scores
 from atv.records.cell_record import CellRecord
 from atv.records.evaluation_report import EvaluationReport, TaskRow
@@ -34,11 +34,13 @@ def suite(groups=2):
 
 
 def asked_rows(questions):
-    return [{name: own for name, own in row.items() if name != "image"} | seen(row["image"]) for row in questions]
+    return [
+        {name: own for name, own in row.items() if name != "image"} | picture_fields(row["image"]) for row in questions
+    ]
 
 
 def answers(rows, say, ended=True):
-    return scored((row | {"ended": ended}, say(row, place)) for place, row in enumerate(rows))
+    return scored_answers((row | {"ended": ended}, say(row, place)) for place, row in enumerate(rows))
 
 
 def suite_folder(folder, say, questions, evaluation="bundled", **how):

@@ -152,7 +152,7 @@ def test_the_tokens_noted_are_those_of_the_pool(llava, batches, rule):
     read = dense_inputs(llava, batches, linears.values())
     for block in range(BLOCKS):
         weights = [watcher.weights(report.blocks[block]) for watcher in watching]
-        visual = [watcher.seen[block].visual for watcher in watching]
+        visual = [watcher.blocks[block].visual for watcher in watching]
         picked = sum(int((w[v] != 0).sum()) for w, v in zip(weights, visual, strict=True))
         assert picked == report.blocks[block].selected["both"]["visual"]
         pairs = zip(weights, read[linears[block]], strict=True)
@@ -168,7 +168,7 @@ def test_norms_by_channel_are_those_of_the_modalities(llava, batches):
     read = dense_inputs(llava, batches, linears.values())
     for block in range(BLOCKS):
         rows = torch.cat(read[linears[block]]).double()
-        visual = torch.cat([watcher.seen[block].visual for watcher in tokens])
+        visual = torch.cat([watcher.blocks[block].visual for watcher in tokens])
         expected = torch.stack([rows[~visual].square().mean(0).sqrt(), rows[visual].square().mean(0).sqrt()])
         torch.testing.assert_close(norms.rms[block], expected, rtol=1e-4, atol=1e-6)
         assert norms.tokens[block] == tuple(report.blocks[block].tokens.values()) == (35, 45)

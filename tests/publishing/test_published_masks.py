@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 import atv
-from atv.evaluation.identity import asking
+from atv.evaluation.identity import prompt_settings
 from atv.model.loading import load_processor
 from atv.model.lvlm import LVLM
 from atv.output import pruned_folder
@@ -46,7 +46,7 @@ def test_the_folder_comes_back_file_by_file(pruned, packed, tmp_path):
     # How the last batch was padded stays in a tokenizer's files.
     assert {name for name in files.keys() | again.keys() if files.get(name) != again.get(name)} <= TOKENIZER
     before, after = (load_processor(folder) for folder in (pruned, tmp_path / "again"))
-    assert asking(before) == asking(after)
+    assert prompt_settings(before) == prompt_settings(after)
 
 
 def test_a_shard_at_a_time_is_in_memory(pruned, packed, tmp_path, monkeypatch):

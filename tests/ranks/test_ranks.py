@@ -15,7 +15,7 @@ from helpers.tiny import random_llava
 from ranks import job
 
 from atv.records.masks import load_masks
-from atv.runtime.ranks import agree, together
+from atv.runtime.ranks import agree, failing_together
 
 JOB = Path(job.__file__)
 
@@ -107,5 +107,5 @@ def test_ranks_that_disagree_are_named(monkeypatch):
 
 def test_strategies_that_copy_the_model_are_refused():
     trainer = L.Trainer(accelerator="cpu", devices=2, strategy="ddp_spawn", logger=False)
-    with pytest.raises(ValueError, match="choose strategy ddp"), together(trainer):
+    with pytest.raises(ValueError, match="choose strategy ddp"), failing_together(trainer):
         pass

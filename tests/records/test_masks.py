@@ -45,7 +45,7 @@ def test_packed_masks_hold_one_bit_an_entry_and_nothing_in_their_padding(masks):
 @given(arrays(bool, st.tuples(*[st.integers(1, 4)] * 2, st.integers(1, 20))).map(torch.from_numpy))
 def test_masks_of_experts_clear_what_they_prune(kept):
     mask = PackedMask(kept)
-    assert mask.bits.shape == (*kept.shape[:-1], -(-kept.shape[-1] // 8)) and torch.equal(mask.kept(), kept)
+    assert mask.bits.shape == (*kept.shape[:-1], -(-kept.shape[-1] // 8)) and torch.equal(mask.unpacked(), kept)
     cleared = mask.cleared(torch.where(kept, 2.0, torch.nan))
     assert torch.equal(cleared, 2.0 * kept)
 

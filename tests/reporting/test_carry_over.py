@@ -7,7 +7,7 @@ from helpers.fake_results import Flat, write
 from scipy.stats import t
 
 from atv.ablation.findings import Finding
-from atv.reporting.carry_over import Pair, counted, pairs
+from atv.reporting.carry_over import Pair, carried_counts, pairs
 from atv.reporting.collection import Collection
 from atv.reporting.forest import COLORS, forest_figure
 from atv.reporting.pages import page
@@ -121,7 +121,7 @@ YES, NO, EQUAL, OPEN = (0.5, 1.5), (-1.5, -0.5), (-0.5, 0.5), (-2, 2)
 def test_a_finding_carries_over_where_both_verdicts_say_the_same(one, other, carried):
     # The paper makes the claim of one model: "reproduced" says what "holds" does.
     pair = Pair("a", "?", finding("So.", *one, paper="2 points"), finding("So.", *other) if other else None)
-    assert pair.carried == carried and counted([pair])[carried] == 1
+    assert pair.carried == carried and carried_counts([pair])[carried] == 1
 
 
 def test_every_number_is_drawn_where_it_lies_beyond_its_bound():

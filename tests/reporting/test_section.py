@@ -9,7 +9,7 @@ from atv.ablation.findings import Finding
 from atv.ablation.planning import cheapest
 from atv.ablation.tables import RETENTION
 from atv.reporting.collection import Collection
-from atv.reporting.numbers import duration, ours, strip
+from atv.reporting.numbers import duration, strip, value_and_interval
 from atv.reporting.pages import differing, setup, shared
 from atv.reporting.section import Section
 from atv.statistics.estimates import Estimate, Spread
@@ -174,7 +174,7 @@ def test_a_changed_checkout_is_said_in_words():
     ],
 )
 def test_two_digits_of_the_interval(finding, numbers, shown):
-    assert ours(finding(*numbers)) == shown
+    assert value_and_interval(finding(*numbers)) == shown
 
 
 def test_places_keep_their_order_and_proportions(finding):

@@ -136,7 +136,7 @@ def chosen_for(text, visual, drift=(0.2, 0.2)):
     squares = {"site": torch.tensor(np.array([text, visual]))}
     trial = HeldOut(plan, [squares, squares], {"linear": "site"}, {"linear": weight})
     statistics = atv.SetStatistics(drift[1], 8, 100, 100, text_drift=drift[0])
-    return plan.selection.weigh(atv.ObservedBlock(("linear",), statistics, trial.lost))["linear"]
+    return plan.selection.weigh(atv.ObservedBlock(("linear",), statistics, trial.shares_lost))["linear"]
 
 
 def test_visual_tokens_weigh_what_they_bring():

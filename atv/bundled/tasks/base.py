@@ -96,10 +96,10 @@ def rotations(
     return tuple(lettered(text, options[-rotation:] + options[:-rotation], rotation, form) for rotation in range(4))
 
 
-def lettered(text: str, options: Sequence[str], right: int, form: str) -> TaskQuestion:
+def lettered(text: str, options: Sequence[str], answer: int, form: str) -> TaskQuestion:
     """Returns the question with its lettered options; the answer is a letter."""
     lettered_options = "".join(form.format(letter, option) for letter, option in zip(LETTERS, options, strict=False))
-    return TaskQuestion(text + lettered_options, LETTERS[right], options=tuple(options))
+    return TaskQuestion(text + lettered_options, LETTERS[answer], options=tuple(options))
 
 
 def paired(claims: tuple[str, str] | None, category: str, rng: Generator) -> tuple[TaskQuestion, ...]:

@@ -40,7 +40,7 @@ class Curriculum:
     choices: tuple[float, float]
     weights: tuple[float, ...] = BROAD
 
-    def most(self, batch: int) -> int:
+    def max_things(self, batch: int) -> int:
         """Returns the maximum number of things per scene."""
         return min(5, 2 + batch // self.growth)
 
@@ -82,7 +82,7 @@ class DialogueBatches(Dataset):
             room = self.length - PATCHES_A_SIDE**2
             rows = [self.row(lambda: fact_turns(rng, 1), room, False) for _ in range(2 * self.batch_size)]
             return pack(rows, [], self.id_of["<pad>"], None)
-        scenes = [sample_scene(rng, "train", self.curriculum.most(index)) for _ in range(self.batch_size)]
+        scenes = [sample_scene(rng, "train", self.curriculum.max_things(index)) for _ in range(self.batch_size)]
         shares = self.curriculum.shares(index)
         rows = [self.row(partial(self.dialogue, scene, rng, *shares), self.length, True) for scene in scenes]
         prefix = [self.id_of["<user>"], *[self.id_of["<image>"]] * PATCHES_A_SIDE**2]

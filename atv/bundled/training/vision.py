@@ -57,7 +57,7 @@ class CellBatches(Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Returns pixels (batch, 3, 54, 54) and labels (batch, 9 cells, 4)."""
         rng = np.random.default_rng((self.seed, 1, index))
-        scenes = [sample_scene(rng, self.split, most=9) for _ in range(self.batch_size)]
+        scenes = [sample_scene(rng, self.split, max_things=9) for _ in range(self.batch_size)]
         labels = torch.from_numpy(np.stack([cell_labels(scene) for scene in scenes]))
         return torch.stack([pixels(scene, rng) for scene in scenes]), labels
 

@@ -17,17 +17,17 @@ from atv.data.conversations import encode_chats
 from atv.data.pictures import decode
 from atv.data.wording import quoted, reason, short
 from atv.evaluation.benchmarks.base import Benchmark
-from atv.evaluation.benchmarks.row_pictures import PICTURE_DIGEST, seen
+from atv.evaluation.benchmarks.row_pictures import PICTURE_DIGEST, question_digests
 from atv.evaluation.metrics import GroupedScore
 from atv.evaluation.questions import PICTURE_ALONE, QuestionBatch
 from atv.plugins import at_least, resolve
-from atv.records.digests import telling
+from atv.records.digests import without_origin
 
 _MARK = re.compile(r"<image (\d+)>")
 
 
 @dataclass(frozen=True)
-class Asked:
+class QuestionRow:
     """A question with the columns of ``EVALUATION_COLUMNS``, without its pictures, and the index of its row.
 
     The column ``seen`` is a digest of what the model is given, text and pictures; ``picture`` is a digest of the
@@ -38,7 +38,9 @@ class Asked:
     question: dict[str, Any]
 
 
-def asked(benchmark: Benchmark, rows: Dataset, limit: int | None = None, root: Path | None = None) -> list[Asked]:
+def question_rows(
+    benchmark: Benchmark, rows: Dataset, limit: int | None = None, root: Path | None = None
+) -> list[QuestionRow]:
     """Returns all questions, or those of the first ``limit`` groups (rotations and pairs count as one).
 
     No picture is decoded.
@@ -51,20 +53,20 @@ def asked(benchmark: Benchmark, rows: Dataset, limit: int | None = None, root: P
             names the row and the column.
     """
     at_least(1, limit=limit)
-    entries = list(_asked(benchmark, rows))
+    entries = list(_checked_rows(benchmark, rows))
     if not entries:
         raise ValueError(f"{benchmark.name}: the data hold no questions of the benchmark")
     first_groups = set(list(dict.fromkeys(entry.question["group"] for entry in entries))[:limit])
     selected = [entry for entry in entries if entry.question["group"] in first_groups]
     row_indices, texts = [entry.index for entry in selected], [entry.question["question"] for entry in selected]
-    digests = seen(rows, row_indices, texts, (*benchmark.picture_columns, PICTURE_DIGEST), root)
+    digests = question_digests(rows, row_indices, texts, (*benchmark.picture_columns, PICTURE_DIGEST), root)
     return [
-        Asked(entry.index, entry.question | digest_fields)
+        QuestionRow(entry.index, entry.question | digest_fields)
         for entry, digest_fields in zip(selected, digests, strict=True)
     ]
 
 
-def _asked(benchmark: Benchmark, rows: Dataset) -> Iterator[Asked]:
+def _checked_rows(benchmark: Benchmark, rows: Dataset) -> Iterator[QuestionRow]:
     name_counts: Counter[str] = Counter()
     score = resolve(benchmark.metric, GroupedScore, "metric")
     for index, row in enumerate(_undecoded(benchmark, rows)):
@@ -80,7 +82,7 @@ def _asked(benchmark: Benchmark, rows: Dataset) -> Iterator[Asked]:
             score.credit("", question)
         except Exception as error:  # The row's content is foreign, and the benchmark may be a plug-in's.
             raise ValueError(f"{benchmark.name}: row {index} cannot be asked: {reason(error)}") from error
-        yield Asked(index, question)
+        yield QuestionRow(index, question)
 
 
 def _fields(benchmark: Benchmark, row: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -117,9 +119,9 @@ def _content(value: Any) -> Any:
     return value["bytes"] or value["path"] if isinstance(value, dict) and value.keys() == {"bytes", "path"} else value
 
 
-def digest(questions: Sequence[Asked]) -> str:
+def digest(questions: Sequence[QuestionRow]) -> str:
     """Returns a digest of questions and correct answers, independent of the order of rows: 16 hexadecimal digits."""
-    lines = sorted(json.dumps(telling(entry.question, PICTURE_ALONE), sort_keys=True) for entry in questions)
+    lines = sorted(json.dumps(without_origin(entry.question, PICTURE_ALONE), sort_keys=True) for entry in questions)
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
 
 
@@ -133,7 +135,7 @@ class BenchmarkBatch:
 
     benchmark: Benchmark
     rows: Dataset
-    asked: tuple[Asked, ...]
+    entries: tuple[QuestionRow, ...]
     processor: ProcessorMixin
     root: Path | None = None
     faults: dict[str, str] = field(default_factory=dict)
@@ -141,7 +143,7 @@ class BenchmarkBatch:
     @property
     def questions(self) -> list[dict[str, Any]]:
         """The questions, without pictures."""
-        return [entry.question for entry in self.asked]
+        return [entry.question for entry in self.entries]
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -151,7 +153,7 @@ class BenchmarkBatch:
             Exception: whatever a picture, the template or the processor raises for a question.
         """
         self.processor.tokenizer.padding_side = "left"
-        turns = [user_turn(entry.question["question"], self._pictures(entry)) for entry in self.asked]
+        turns = [user_turn(entry.question["question"], self._pictures(entry)) for entry in self.entries]
         chats = [[{"role": "user", "content": parts}] for parts, _ in turns]
         return encode_chats(self.processor, chats, [pictures for _, pictures in turns], prompt=True)
 
@@ -168,17 +170,17 @@ class BenchmarkBatch:
         except Exception as error:  # Templates and processors may raise anything.
             if str(error).startswith("model: "):
                 raise
-            if len(self.asked) == 1:
-                self.faults[self.asked[0].question["question_id"]] = reason(error)
+            if len(self.entries) == 1:
+                self.faults[self.entries[0].question["question_id"]] = reason(error)
                 return None
-        single_batches = [replace(self, asked=(entry,)) for entry in self.asked]
-        askable = tuple(batch.asked[0] for batch in single_batches if batch.askable() is not None)
-        if len(askable) == len(self.asked):
-            names = short(", ".join(repr(entry.question["question_id"]) for entry in self.asked))
+        single_batches = [replace(self, entries=(entry,)) for entry in self.entries]
+        askable = tuple(batch.entries[0] for batch in single_batches if batch.askable() is not None)
+        if len(askable) == len(self.entries):
+            names = short(", ".join(repr(entry.question["question_id"]) for entry in self.entries))
             raise ValueError(f"{self.benchmark.name}: {names} cannot be asked together; use --batch_size 1")
-        return replace(self, asked=askable).askable() if askable else None
+        return replace(self, entries=askable).askable() if askable else None
 
-    def _pictures(self, entry: Asked) -> dict[int, Picture]:
+    def _pictures(self, entry: QuestionRow) -> dict[int, Picture]:
         try:
             pictures = self.benchmark.pictures(self.rows[entry.index])
         except (OSError, SyntaxError) as error:

@@ -11,7 +11,7 @@ from transformers import ProcessorMixin
 
 from atv.evaluation.answer_tables import read_answers
 from atv.evaluation.benchmarks import NINE, Benchmark
-from atv.evaluation.benchmarks.asked import Asked, BenchmarkBatch, asked, digest
+from atv.evaluation.benchmarks.asked import BenchmarkBatch, QuestionRow, digest, question_rows
 from atv.evaluation.benchmarks.row_pictures import faulty_pictures
 from atv.evaluation.benchmarks.source import Folder, Hub
 from atv.plugins import resolve
@@ -29,7 +29,7 @@ class LoadedBenchmark:
 
     benchmark: Benchmark
     rows: Dataset
-    questions: Sequence[Asked]
+    questions: Sequence[QuestionRow]
     revision: str
     root: Path | None = None
 
@@ -91,7 +91,7 @@ def load_benchmark(name: str | Benchmark, data: Path | None = None, limit: int |
     folders = (hub.split("/")[-1], *(name.replace("/", "--") for name in names))
     source = Hub(*names) if data is None else Folder(data, benchmark.name, *folders)
     rows = benchmark.load(source)
-    questions = asked(benchmark, rows, limit, source.root)
+    questions = question_rows(benchmark, rows, limit, source.root)
     loaded = LoadedBenchmark(benchmark, rows, questions, source.revision, source.root)
     loaded.require_pictures()
     return loaded

@@ -1,7 +1,7 @@
 """MMBench: multiple choice in all rotations of the options."""
 
 from atv.evaluation.benchmarks.base import BY_LETTER, Benchmark, Question, Row
-from atv.evaluation.benchmarks.values import number, one_of, text
+from atv.evaluation.benchmarks.values import one_of, text, whole_number
 
 # Rotations of question i have the index i + k * ROTATION.
 ROTATION = 1_000_000
@@ -28,7 +28,7 @@ class MMBench(Benchmark):
             f"{'' if hint in ABSENT else f'{hint} '}{text(row, 'question')} There are several options:\n"
             f"{option_lines}\n\n{BY_LETTER}",
             one_of(text(row, "answer"), tuple(options), "answer"),
-            group=str(number(row, "index") % ROTATION),
+            group=str(whole_number(row, "index") % ROTATION),
             category=text(row, "L2-category", ""),
             # Options keep their letters; letters after the last option are dropped.
             options=tuple(options.get(letter, "") for letter in option_texts if letter <= max(options)),

@@ -15,9 +15,9 @@ from atv.data.pictures import header, undecoded
 PICTURE_DIGEST = "picture_digest"
 
 
-def seen(
+def question_digests(
     rows: Dataset,
-    places: Sequence[int],
+    row_indices: Sequence[int],
     texts: Sequence[str],
     columns: Sequence[str] = (),
     root: Path | None = None,
@@ -29,16 +29,16 @@ def seen(
 
     Args:
         rows: the benchmark's rows.
-        places: index of each question's row.
+        row_indices: index of each question's row.
         texts: user turn of each question.
         columns: columns that hold pictures in any form, in addition to those whose type is a picture.
         root: folder that relative paths start from.
     """
     picture_columns = [name for name, feature in rows.features.items() if isinstance(feature, Image) or name in columns]
     picture_rows = (
-        without_decoding(rows.with_format(None), *picture_columns).select(places)
+        without_decoding(rows.with_format(None), *picture_columns).select(row_indices)
         if picture_columns
-        else [{} for _ in places]
+        else [{} for _ in row_indices]
     )
     return [
         {"seen": _digest(text, row, root), "picture": _digest("", row, root) if any(row.values()) else ""}
@@ -70,7 +70,7 @@ def _digest(text: str, row: Mapping[str, Any], root: Path | None) -> str:
 
 
 def faulty_pictures(
-    rows: Dataset, columns: Sequence[str], indices: Iterable[int], root: Path | None, needed: bool = True
+    rows: Dataset, columns: Sequence[str], indices: Iterable[int], root: Path | None, required: bool = True
 ) -> Iterator[tuple[int, str]]:
     """Yields the rows whose pictures cannot be opened, or are missing although one is needed, and why.
 
@@ -84,7 +84,7 @@ def faulty_pictures(
     for index in indices:
         try:
             headers = [header(picture) for cell in undecoded_rows[index].values() for picture in undecoded(cell, root)]
-            if needed and not headers:
+            if required and not headers:
                 yield index, f"it has no picture ({', '.join(undecoded_rows.column_names)} is null)"
         except ValueError as error:
             yield index, str(error)

@@ -2,7 +2,7 @@
 
 from atv.data.pictures import undecoded
 from atv.evaluation.benchmarks.base import BY_LETTER, Benchmark, Question, Row
-from atv.evaluation.benchmarks.values import number, one_of, text, texts
+from atv.evaluation.benchmarks.values import one_of, text, texts, whole_number
 from atv.evaluation.metrics.multiple_choice import LETTERS
 
 
@@ -23,7 +23,7 @@ class ScienceQA(Benchmark):
         return bool(undecoded(row["image"]))
 
     def ask(self, row: Row) -> Question:
-        hint, choices, answer_index = text(row, "hint", ""), texts(row, "choices"), number(row, "answer")
+        hint, choices, answer_index = text(row, "hint", ""), texts(row, "choices"), whole_number(row, "answer")
         context = f"Context: {hint}\n" if hint else ""
         choice_lines = "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
         prompt = f"{context}{text(row, 'question')}\n{choice_lines}\n{BY_LETTER}"

@@ -46,7 +46,7 @@ def texts(row: Mapping[str, Any], column: str) -> tuple[str, ...]:
     return tuple(plain_text(_field_content(entry), f"an entry of column {column!r}") for entry in parsed_value)
 
 
-def number(row: Mapping[str, Any], column: str) -> int:
+def whole_number(row: Mapping[str, Any], column: str) -> int:
     """Reads a whole number, which may also be a text, or a float without a fractional part.
 
     Raises:
@@ -62,15 +62,15 @@ def number(row: Mapping[str, Any], column: str) -> int:
     raise ValueError(f"column {column!r} holds {quoted(value)}, a {type(value).__name__}; expected a whole number")
 
 
-def one_of(said: str, choices: Sequence[str], column: str) -> str:
+def one_of(value: str, choices: Sequence[str], column: str) -> str:
     """Returns what the row says if it is one of the choices.
 
     Raises:
         ValueError: naming the column, what it holds and the choices.
     """
-    if said not in choices:
-        raise ValueError(f"column {column!r} holds {quoted(said)}; expected one of {', '.join(choices) or 'none'}")
-    return said
+    if value not in choices:
+        raise ValueError(f"column {column!r} holds {quoted(value)}; expected one of {', '.join(choices) or 'none'}")
+    return value
 
 
 def _struct_content(value: Mapping[str, Any]) -> Any:

@@ -38,7 +38,7 @@ class Updates:
 
     Attributes:
         factors: updates of Linears, by the module's name; a half without any does not change.
-        whole: parameters that are replaced (the projector's), bfloat16 or float32.
+        replaced: parameters that are replaced (the projector's), bfloat16 or float32.
         scale: scale of every product of factors.
         base: digest of each half that the updates were trained on, as returned by ``base_digests``.
         merged: digest of the merged model; None if it was not recorded.
@@ -46,7 +46,7 @@ class Updates:
     """
 
     factors: Mapping[str, Factors]
-    whole: Mapping[str, Tensor]
+    replaced: Mapping[str, Tensor]
     scale: float
     base: Mapping[str, str]
     merged: str | None = None
@@ -77,7 +77,7 @@ def merge(model: nn.Module, updates: Updates) -> None:
     for name, factors in updates.factors.items():
         weight = _parameter(model, f"{name}.weight", (factors.up.shape[0], factors.down.shape[1]))
         weight.copy_(merged_weight(weight, factors, updates.scale))
-    for name, value in updates.whole.items():
+    for name, value in updates.replaced.items():
         _parameter(model, name, tuple(_finite(value, name).shape)).copy_(value)
     if updates.merged and (merged_digest := model_digest(model)) != updates.merged:
         raise ValueError(f"updates: the merged model has digest {merged_digest[:12]}, expected {updates.merged[:12]}")
@@ -106,7 +106,7 @@ def merged_weight(weight: Tensor, factors: Factors, scale: float) -> Tensor:
 
 def write_updates(updates: Updates, file: Path) -> None:
     """Writes the updates to one safetensors file, atomically."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in updates.whole.items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in updates.replaced.items()}
     for name, factors in updates.factors.items():
         tensors[name + _DOWN] = factors.down.detach().cpu().contiguous()
         tensors[name + _UP] = factors.up.detach().cpu().contiguous()

@@ -65,14 +65,14 @@ def with_article(thing: Thing) -> str:
     return f"{thing.article} {thing.name}"
 
 
-def wrong_names(scene: Scene, rng: Generator, right: Item) -> list[str]:
+def wrong_names(scene: Scene, rng: Generator, answer: Item) -> list[str]:
     """Returns names for wrong options.
 
     For a thing, these are up to two others that the scene shows, and four that it does not. For a word or a digit, they
     are the others in the scene.
     """
-    other_names = {item.name for item in scene.items if item.form == right.form} - {right.name}
-    if right.form != "thing":
+    other_names = {item.name for item in scene.items if item.form == answer.form} - {answer.name}
+    if answer.form != "thing":
         return sorted(other_names)
     return shuffled(rng, [*sorted(other_names)[:2], *(absent_thing(scene, rng).name for _ in range(4))])
 

@@ -7,7 +7,7 @@ from atv.bundled.tasks.base import Task, TaskQuestion, rotations
 from atv.everyday.facts import fact
 from atv.everyday.scenes import PLACES, Scene
 from atv.everyday.tasks.base import LISTED, at, choice, neighbors, phrases, unique, wrong_names
-from atv.everyday.tasks.in_words import singled_out, told
+from atv.everyday.tasks.in_words import facts_to_ask, singled_out
 
 Step = tuple[str, str, tuple[str, ...]]
 # Beginning of a question that picks one of several things -> its replacement after "Where is the one".
@@ -28,13 +28,13 @@ class Diagrams(Task):
     def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         count = int(rng.integers(2, 5))
         which_questions = [
-            (thing_fact.relation.which[thing_fact.answer], sole_item, [thing.name for thing in scene.things])
+            (thing_fact.relation.which_questions[thing_fact.answer], sole_item, [thing.name for thing in scene.things])
             for thing_fact, sole_item in singled_out(scene)
         ]
         fact_items = [
             (thing_fact, item)
             for item in scene.things
-            for thing_fact in told(scene, item)
+            for thing_fact in facts_to_ask(scene, item)
             if len(thing_fact.relation.answers) > 2
         ]
         form = pick(rng, ("what", "where", "which", "fact"))
@@ -112,14 +112,16 @@ def _beyond_relation(scene: Scene, rng: Generator) -> Step | None:
         for anchor in unique(scene)
         for phrase, neighbor in neighbors(scene, anchor)
         if neighbor.form == "thing"
-        for neighbor_fact in told(scene, neighbor)
+        for neighbor_fact in facts_to_ask(scene, neighbor)
     ]
     return pick(rng, steps) if steps else None
 
 
 def _beyond_fact(scene: Scene, rng: Generator) -> Step | None:
     """Asks where the only thing is for which a fact holds."""
-    which_questions = [(sole_fact.relation.which[sole_fact.answer], item) for sole_fact, item in singled_out(scene)]
+    which_questions = [
+        (sole_fact.relation.which_questions[sole_fact.answer], item) for sole_fact, item in singled_out(scene)
+    ]
     if not which_questions:
         return None
     text, item = pick(rng, which_questions)

@@ -13,7 +13,7 @@ from atv.everyday.tasks.base import STEPS, absent_thing, at, empty_places, neigh
 UNANSWERABLE = "unanswerable"
 
 
-def told(scene: Scene, item: Item) -> list[Fact]:
+def facts_to_ask(scene: Scene, item: Item) -> list[Fact]:
     """Returns the facts to ask about a thing in the scene: training facts in training, test facts elsewhere."""
     split = "train" if scene.split == "train" else "test"
     thing_facts = (fact(item.thing, relation) for relation in RELATIONS)
@@ -26,7 +26,7 @@ def singled_out(scene: Scene) -> Iterator[tuple[Fact, Item]]:
     In training, the facts of the other things are training facts as well.
     """
     for item in scene.things:
-        for thing_fact in told(scene, item):
+        for thing_fact in facts_to_ask(scene, item):
             other_facts = [fact(other.thing, thing_fact.relation.name) for other in scene.things if other is not item]
             if len(other_facts) < 1 or any(other is None or other.answer == thing_fact.answer for other in other_facts):
                 continue
@@ -43,8 +43,8 @@ class Knowledge(Task):
         sole_facts = list(singled_out(scene))
         if sole_facts and rng.random() < 0.4:
             thing_fact, item = pick(rng, sole_facts)
-            return (TaskQuestion(thing_fact.relation.which[thing_fact.answer], item.name, category="which"),)
-        thing_facts = [(thing_fact, item) for item in scene.things for thing_fact in told(scene, item)]
+            return (TaskQuestion(thing_fact.relation.which_questions[thing_fact.answer], item.name, category="which"),)
+        thing_facts = [(thing_fact, item) for item in scene.things for thing_fact in facts_to_ask(scene, item)]
         if not thing_facts:
             return ()
         thing_fact, item = pick(rng, thing_facts)

@@ -6,7 +6,7 @@ from atv.bundled.scenes import DIGITS, pick
 from atv.bundled.tasks.base import Task, TaskQuestion, others, paired
 from atv.everyday.scenes import PLACES, WORDS, Scene
 from atv.everyday.tasks.base import absent_thing, at, phrases, unique, with_article
-from atv.everyday.tasks.in_words import told
+from atv.everyday.tasks.in_words import facts_to_ask
 
 CATEGORIES = ("existence", "count", "position", "identity", "reading", "commonsense", "calculation")
 NUMBERS = ("one", "two", "three", "four", "five", "six")
@@ -90,7 +90,7 @@ def _calculation_claims(scene: Scene, rng: Generator) -> tuple[str, str] | None:
 
 def _commonsense_claims(scene: Scene, rng: Generator) -> tuple[str, str] | None:
     """Returns a yes question and a no question about a fact that is true of one thing and false of another."""
-    item_facts = [(item, fact) for item in scene.things for fact in told(scene, item)]
+    item_facts = [(item, fact) for item in scene.things for fact in facts_to_ask(scene, item)]
     claims = {answer: [(item, fact) for item, fact in item_facts if fact.answer == answer] for answer in ("yes", "no")}
     relations = {fact.relation.name for _, fact in claims["yes"]} & {fact.relation.name for _, fact in claims["no"]}
     if not relations:

@@ -14,7 +14,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForCon
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from atv.everyday.training.language import DialogueBatches, LanguageStage, Rehearsal
-from atv.everyday.training.stages import LEARNED, add_updates, export, fit, fold, learned, load_updates
+from atv.everyday.training.stages import LEARNED, add_updates, export, fit, fold, load_updates, published_updates
 from atv.everyday.training.vision import PatchBatches, VisionStage
 
 TOWER, PROJECTOR, LANGUAGE = "model.vision_tower", "model.multi_modal_projector", "model.language_model"
@@ -60,19 +60,19 @@ def train(
     tokenizer = AutoProcessor.from_pretrained(base).tokenizer
     add_updates(model.model.vision_tower, tower_rank, seed)
     if start is not None:
-        load_updates(model, learned(start, TOWER) | learned(start, PROJECTOR))
+        load_updates(model, published_updates(start, TOWER) | published_updates(start, PROJECTOR))
     _train_tower(
         model, tokenizer, [name for name in SEEING if name in stages], steps, seed, work, begun=start is not None
     )
     fold(model.model.vision_tower)
     add_updates(model.model.language_model, language_rank, seed + 1)
     if start is not None:
-        load_updates(model, learned(start, LANGUAGE))
+        load_updates(model, published_updates(start, LANGUAGE))
     rehearsed_text = Rehearsal(rehearsal, tokenizer)
     for name in (name for name in SPEAKING if name in stages):
         dialogues = DialogueBatches(tokenizer, rehearsed_text, seed, steps[name], stage=name)
         fit(LanguageStage(model, steps[name], falling=name == "settling"), dialogues, [], work / name)
-    parameters = {} if start is None else learned(start)
+    parameters = {} if start is None else published_updates(start)
     for name in (*SEEING, *SPEAKING):
         if (work / name / LEARNED).is_file():
             parameters |= load_file(work / name / LEARNED)

@@ -94,7 +94,7 @@ class Curriculum:
     weights: tuple[float, ...] = WEIGHTS
     contrasts: float = 0.0
 
-    def most(self, batch: int) -> int:
+    def max_things(self, batch: int) -> int:
         """Returns the maximum number of items per scene."""
         return min(6, 2 + batch // self.growth)
 
@@ -139,7 +139,7 @@ class DialogueBatches(Dataset):
             rows = [self.rehearsal.window(rng, room), self.rehearsal.window(rng, room)]
             rows += [self._row(lambda: [self.rehearsal.turns(rng)], room, False) for _ in range(2)]
             return pack(rows, [], padding, None)
-        scenes = [sample_scene(rng, "train", 2, self.curriculum.most(index)) for _ in range(self.batch_size)]
+        scenes = [sample_scene(rng, "train", 2, self.curriculum.max_things(index)) for _ in range(self.batch_size)]
         drill_share, room = self.curriculum.share(index), self.length - len(self.prefix)
         rows = []
         for scene in scenes:

@@ -92,16 +92,16 @@ def _scores(
     return scores
 
 
-def margins(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Sequence[Fact]) -> np.ndarray:
+def margins(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact]) -> np.ndarray:
     """Returns the margin of each fact's answer over the next best one of its relation: [facts, prompts], in nats."""
-    relation = asked[0].relation
-    right_columns = np.array([relation.answers.index(fact.answer) for fact in asked])
-    row_numbers = np.arange(len(asked))
-    fact_margins = np.zeros((len(asked), len(PROMPTS)))
+    relation = facts[0].relation
+    right_columns = np.array([relation.answers.index(fact.answer) for fact in facts])
+    row_numbers = np.arange(len(facts))
+    fact_margins = np.zeros((len(facts), len(PROMPTS)))
     first_tokens = _first_tokens(tokenizer, relation.answers)
     for prompt_number, prompt_format in enumerate(PROMPTS):
         opening, ending_of = prompt_format(examples(relation, prompt_number))
-        scores = _scores(model, tokenizer, opening, list(map(ending_of, asked)), first_tokens)
+        scores = _scores(model, tokenizer, opening, list(map(ending_of, facts)), first_tokens)
         scores -= np.mean([scores[right_columns == column].mean(0) for column in set(right_columns)], axis=0)
         right_scores = scores[row_numbers, right_columns]
         scores[row_numbers, right_columns] = -np.inf
@@ -109,20 +109,20 @@ def margins(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: S
     return fact_margins
 
 
-def balanced_accuracy(asked: Sequence[Fact], right: np.ndarray) -> float:
-    """Returns the share of the facts of each answer that are ``right`` ([facts] of bool), averaged over the answers."""
-    answers = np.array([fact.answer for fact in asked])
-    return float(np.mean([right[answers == answer].mean() for answer in set(answers)]))
+def balanced_accuracy(facts: Sequence[Fact], correct: np.ndarray) -> float:
+    """Returns each answer's share of facts that are ``correct`` ([facts] of bool), averaged over the answers."""
+    answers = np.array([fact.answer for fact in facts])
+    return float(np.mean([correct[answers == answer].mean() for answer in set(answers)]))
 
 
-def probed(asked: Sequence[Fact], found: np.ndarray) -> list[Fact]:
-    """Returns one relation's facts with their least margin in ``found``, [facts, prompts], and the resulting split."""
-    chance = 1 / len({fact.answer for fact in asked})
-    beats_chance = balanced_accuracy(asked, found.mean(1) > 0) >= chance + ABOVE_CHANCE * (1 - chance)
-    least_margins = [round(float(margin), 3) for margin in found.min(1)]
+def probed(facts: Sequence[Fact], margins: np.ndarray) -> list[Fact]:
+    """Returns one relation's facts with their least of ``margins``, [facts, prompts], and the resulting split."""
+    chance = 1 / len({fact.answer for fact in facts})
+    beats_chance = balanced_accuracy(facts, margins.mean(1) > 0) >= chance + ABOVE_CHANCE * (1 - chance)
+    least_margins = [round(float(margin), 3) for margin in margins.min(1)]
     return [
         replace(fact, margin=margin, split="test" if beats_chance and margin > 0 else "left out")
-        for fact, margin in zip(asked, least_margins, strict=True)
+        for fact, margin in zip(facts, least_margins, strict=True)
     ]
 
 

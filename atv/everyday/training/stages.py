@@ -93,8 +93,8 @@ def collected(learned: Mapping[str, Tensor]) -> tuple[dict[str, Factors], dict[s
     return factors, replaced
 
 
-def learned(file: Path, part: str = "") -> dict[str, Tensor]:
-    """Returns the ``updates`` in a published file whose names begin with ``part``, in float32; undoes ``collected``."""
+def published_updates(file: Path, prefix: str = "") -> dict[str, Tensor]:
+    """Returns a published file's ``updates`` whose names begin with ``prefix``, in float32; undoes ``collected``."""
     published = read_updates(file)
     factor_tensors = {
         f"{name}.{factor_name}": value
@@ -102,7 +102,9 @@ def learned(file: Path, part: str = "") -> dict[str, Tensor]:
         for factor_name, value in vars(factors).items()
     }
     return {
-        name: value.float() for name, value in (factor_tensors | dict(published.whole)).items() if name.startswith(part)
+        name: value.float()
+        for name, value in (factor_tensors | dict(published.replaced)).items()
+        if name.startswith(prefix)
     }
 
 

@@ -20,7 +20,7 @@ def test_a_question_is_calibrated_on_as_it_is_asked(name, data):
     source = load_calibration(BenchmarkQuestions(name, data=data, overlap=True))
     assert len(source) == len(loaded.questions)
     for index, batch in enumerate(loaded.batches(build_processor(), 1)[:3]):
-        (each,) = batch.asked
+        (each,) = batch.entries
         place = [own.question["question_id"] for own in loaded.questions].index(each.question["question_id"])
         conversation = source.read(place)
         assert conversation.id == each.question["question_id"], index

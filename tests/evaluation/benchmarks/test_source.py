@@ -10,7 +10,7 @@ from helpers.benchmark_data import gqa, gqa_pictures, mmbench, pope
 from PIL import Image as Pillow
 
 from atv.bundled import BUNDLED_MODEL
-from atv.evaluation.benchmarks.asked import asked, digest
+from atv.evaluation.benchmarks.asked import digest, question_rows
 from atv.evaluation.benchmarks.gqa import PICTURES
 from atv.evaluation.benchmarks.loaded import load_benchmark
 from atv.model.loading import load_processor
@@ -50,7 +50,7 @@ def test_what_was_saved_to_disk_is_the_same_data(data, tmp_path):
 @pytest.mark.parametrize("name", ["MMBench", "ScienceQA", "MME"])
 def test_the_order_of_rows_moves_no_id(name, data):
     loaded = load_benchmark(name, data)
-    again = asked(loaded.benchmark, loaded.rows.select(range(len(loaded.rows) - 1, -1, -1)))
+    again = question_rows(loaded.benchmark, loaded.rows.select(range(len(loaded.rows) - 1, -1, -1)))
     assert digest(again) == digest(loaded.questions)
 
 

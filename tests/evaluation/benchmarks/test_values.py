@@ -11,7 +11,7 @@ from helpers.benchmark_data import mmbench, mme, mmmu, ok_vqa, pope, scienceqa
 from atv.bundled import BUNDLED_MODEL
 from atv.evaluation.benchmarks import POPE
 from atv.evaluation.benchmarks.loaded import load_benchmark
-from atv.evaluation.benchmarks.values import number, text, texts
+from atv.evaluation.benchmarks.values import text, texts, whole_number
 from atv.model.loading import load_processor
 
 MAKE = {"OKVQA": ok_vqa, "POPE": pope, "ScienceQA": scienceqa, "MMBench": mmbench, "MME": mme, "MMMU": mmmu}
@@ -117,10 +117,10 @@ def test_lists_of_texts(cell, expected):
 
 def test_texts_and_numbers():
     assert [text({"x": cell}, "x", "-") for cell in (3, {"answer": "a"}, ["b"], None)] == ["3", "a", "b", "-"]
-    assert number({"x": "12"}, "x") == number({"x": 12.0}, "x") == 12
+    assert whole_number({"x": "12"}, "x") == whole_number({"x": 12.0}, "x") == 12
     for cell in ("1.5", 1.5, True, None, "x", float("nan"), float("inf")):
         with pytest.raises(ValueError, match="column 'x' holds"):
-            number({"x": cell}, "x")
+            whole_number({"x": cell}, "x")
 
 
 def test_a_benchmark_may_ask_without_pictures(tmp_path, monkeypatch):

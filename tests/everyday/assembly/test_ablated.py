@@ -33,8 +33,8 @@ def little(made, monkeypatch):
 
     Random weights answer nothing right, and nothing could be kept of that: any answer counts.
     """
-    scored = measuring.scored
-    monkeypatch.setattr(measuring, "scored", lambda predicted: scored(predicted).assign(credit=1.0))
+    scored = measuring.scored_answers
+    monkeypatch.setattr(measuring, "scored_answers", lambda predicted: scored(predicted).assign(credit=1.0))
     monkeypatch.setenv("ATV_EVERYDAY", str(made))
     monkeypatch.setattr(made_folder, "DIGEST", None)
     pool = atv.everyday.data.calibration_pool

@@ -179,4 +179,4 @@ def test_they_are_small_and_finite():
     assert UPDATES.stat().st_size < 25e6
     updates = read_updates(UPDATES)
     assert all(part.isfinite().all() for factors in updates.factors.values() for part in vars(factors).values())
-    assert all(value.isfinite().all() for value in updates.whole.values())
+    assert all(value.isfinite().all() for value in updates.replaced.values())

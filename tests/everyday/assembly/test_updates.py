@@ -123,10 +123,10 @@ def test_a_file_gives_back_what_was_written(tmp_path, model, updates):
     write_updates(noted, tmp_path / "updates.safetensors")
     read = read_updates(tmp_path / "updates.safetensors")
     assert (read.scale, read.base, read.merged, read.recipe) == (1 / 3, noted.base, noted.merged, {"steps": 3})
-    assert read.factors.keys() == noted.factors.keys() and read.whole.keys() == noted.whole.keys()
+    assert read.factors.keys() == noted.factors.keys() and read.replaced.keys() == noted.replaced.keys()
     assert torch.equal(read.factors[LINEAR].up, noted.factors[LINEAR].up)
     assert torch.equal(read.factors[LINEAR].down, noted.factors[LINEAR].down)
-    assert read.whole[PROJECTOR].dtype == torch.bfloat16
+    assert read.replaced[PROJECTOR].dtype == torch.bfloat16
 
 
 def test_the_noted_digest_is_checked(model, updates):
