@@ -142,7 +142,7 @@ def test_labels_of_several_methods_are_refused_and_not_one_of_them_compared(stor
 
 
 def test_cells_of_a_suite_refer_to_the_dense_model_asked_the_same(store):
-    suite = SimpleNamespace(evaluation="own", split="dev", groups=3, found={"evaluation": "own", "split": "dev"})
+    suite = SimpleNamespace(evaluation="own", split="dev", groups=3, source={"evaluation": "own", "split": "dev"})
     asked = [Cell({"m": "dense", "on": on}, suite=own) for on, own in (("run", None), ("own", suite))]
     asked += [Cell({"m": m, "on": "own"}, {"both": Pathway(m)}, suite=suite) for m in ("TextOnly", "AllTokens")]
     right = [1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 0]
