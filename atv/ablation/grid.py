@@ -235,11 +235,11 @@ def _defining_file(ablation: Ablation) -> str:
         return ""
 
 
-def first_look(questions: Questions) -> Suite:
+def first_look(question_set: Questions) -> Suite:
     """Returns the part of the questions that the first of several looks takes.
 
     Raises:
         ValueError: for fewer than 50 groups per task.
     """
-    assert isinstance(questions, Suite)
-    return questions.group_range(0, looks(questions.size)[0].groups)
+    assert isinstance(question_set, Suite)
+    return question_set.group_range(0, looks(question_set.size)[0].groups)

@@ -50,10 +50,10 @@ class Predictions:
         """Returns what the predicting runs were made with (versions, git, hardware, device), each distinct one once."""
         return read_json(self._starts, SCHEMA).get("starts", []) if self._starts.is_file() else []
 
-    def begin(self, provenance: Mapping[str, Any]) -> None:
+    def begin(self, run_provenance: Mapping[str, Any]) -> None:
         """Records what a run that is about to add predictions is made with."""
-        if provenance not in (recorded := self.starts()):
-            write_json(self._starts, {"schema": SCHEMA, "starts": [*recorded, provenance]})
+        if run_provenance not in (recorded := self.starts()):
+            write_json(self._starts, {"schema": SCHEMA, "starts": [*recorded, run_provenance]})
 
     @property
     def _starts(self) -> Path:

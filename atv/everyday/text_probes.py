@@ -84,10 +84,12 @@ def _endings_by_context(
 
 
 @torch.inference_mode()
-def likelihoods(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, probes: Sequence[Probe]) -> np.ndarray:
+def likelihoods(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked_probes: Sequence[Probe]
+) -> np.ndarray:
     """Returns the log-likelihood of every ending of every probe after its prompt: [probes, 4], in nats."""
-    log_likelihoods = np.zeros((len(probes), 4))
-    endings_by_context = _endings_by_context(tokenizer, probes)
+    log_likelihoods = np.zeros((len(asked_probes), 4))
+    endings_by_context = _endings_by_context(tokenizer, asked_probes)
     longest_ending = max(len(tokens) for endings in endings_by_context.values() for _, _, tokens in endings)
     all_contexts = list(endings_by_context)
     for rows in rows_by_length(all_contexts):
@@ -102,9 +104,11 @@ def likelihoods(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prob
     return log_likelihoods
 
 
-def chosen_right(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, probes: Sequence[Probe]) -> np.ndarray:
+def chosen_right(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked_probes: Sequence[Probe]
+) -> np.ndarray:
     """Returns whether the model finds the right ending most likely: [probes] of bool. An LVLM gets no picture."""
-    log_likelihoods = likelihoods(model, tokenizer, probes)
+    log_likelihoods = likelihoods(model, tokenizer, asked_probes)
     return log_likelihoods[:, 0] > log_likelihoods[:, 1:].max(1)
 
 

@@ -92,16 +92,16 @@ def _scores(
     return scores
 
 
-def margins(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact]) -> np.ndarray:
+def margins(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, relation_facts: Sequence[Fact]) -> np.ndarray:
     """Returns the margin of each fact's answer over the next best one of its relation: [facts, prompts], in nats."""
-    relation = facts[0].relation
-    right_columns = np.array([relation.answers.index(fact.answer) for fact in facts])
-    row_numbers = np.arange(len(facts))
-    fact_margins = np.zeros((len(facts), len(PROMPTS)))
+    relation = relation_facts[0].relation
+    right_columns = np.array([relation.answers.index(fact.answer) for fact in relation_facts])
+    row_numbers = np.arange(len(relation_facts))
+    fact_margins = np.zeros((len(relation_facts), len(PROMPTS)))
     first_tokens = _first_tokens(tokenizer, relation.answers)
     for prompt_number, prompt_format in enumerate(PROMPTS):
         opening, ending_of = prompt_format(examples(relation, prompt_number))
-        scores = _scores(model, tokenizer, opening, list(map(ending_of, facts)), first_tokens)
+        scores = _scores(model, tokenizer, opening, list(map(ending_of, relation_facts)), first_tokens)
         scores -= np.mean([scores[right_columns == column].mean(0) for column in set(right_columns)], axis=0)
         right_scores = scores[row_numbers, right_columns]
         scores[row_numbers, right_columns] = -np.inf
@@ -109,20 +109,20 @@ def margins(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: S
     return fact_margins
 
 
-def balanced_accuracy(facts: Sequence[Fact], correct: np.ndarray) -> float:
+def balanced_accuracy(relation_facts: Sequence[Fact], correct: np.ndarray) -> float:
     """Returns each answer's share of facts that are ``correct`` ([facts] of bool), averaged over the answers."""
-    answers = np.array([fact.answer for fact in facts])
+    answers = np.array([fact.answer for fact in relation_facts])
     return float(np.mean([correct[answers == answer].mean() for answer in set(answers)]))
 
 
-def probed(facts: Sequence[Fact], margins: np.ndarray) -> list[Fact]:
-    """Returns one relation's facts with their least of ``margins``, [facts, prompts], and the resulting split."""
-    chance = 1 / len({fact.answer for fact in facts})
-    beats_chance = balanced_accuracy(facts, margins.mean(1) > 0) >= chance + ABOVE_CHANCE * (1 - chance)
-    least_margins = [round(float(margin), 3) for margin in margins.min(1)]
+def probed(relation_facts: Sequence[Fact], fact_margins: np.ndarray) -> list[Fact]:
+    """Returns one relation's facts with their least of ``fact_margins``, [facts, prompts], and the resulting split."""
+    chance = 1 / len({fact.answer for fact in relation_facts})
+    beats_chance = balanced_accuracy(relation_facts, fact_margins.mean(1) > 0) >= chance + ABOVE_CHANCE * (1 - chance)
+    least_margins = [round(float(margin), 3) for margin in fact_margins.min(1)]
     return [
         replace(fact, margin=margin, split="test" if beats_chance and margin > 0 else "left out")
-        for fact, margin in zip(facts, least_margins, strict=True)
+        for fact, margin in zip(relation_facts, least_margins, strict=True)
     ]
 
 

@@ -66,10 +66,10 @@ def requests(seed: int = 0) -> list[str]:
 
 
 @torch.inference_mode()
-def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, requests: Sequence[str]) -> Iterator[str]:
+def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, open_requests: Sequence[str]) -> Iterator[str]:
     """Yields the model's own greedy answers, each of at most ``LONGEST`` tokens."""
-    for start in range(0, len(requests), BATCH):
-        chats = [[{"role": "user", "content": request}] for request in requests[start : start + BATCH]]
+    for start in range(0, len(open_requests), BATCH):
+        chats = [[{"role": "user", "content": request}] for request in open_requests[start : start + BATCH]]
         prompt: Any = tokenizer.apply_chat_template(
             chats, add_generation_prompt=True, padding=True, return_dict=True, return_tensors="pt"
         )
