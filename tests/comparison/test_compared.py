@@ -134,7 +134,7 @@ def test_seeds_of_one_model_are_one_and_equal_seeds_are_paired(tmp_path):
     assert (paired.flips.lost, paired.flips.gained, paired.flips.agreement) == (1, 0, pytest.approx(12 / 13))
     with pytest.raises(ValueError, match="the same seed appears twice"):
         atv.compare(dense, [one[0], one[0]])
-    with pytest.raises(ValueError, match="one model must have the same labels; 'method two' is not 'method one'"):
+    with pytest.raises(ValueError, match="of one model must have the same labels; 'method two' is not 'method one'"):
         atv.compare(dense, [one[0], two[1]])
     longer = cell(
         "one", 7, asked_with=HOW | {"max_new_tokens": dict.fromkeys(found.models[0].tasks, 9)}, inputs={"a": "b"}

@@ -191,7 +191,8 @@ def test_answers_to_other_questions_of_the_same_ids_are_refused(what, bundled, d
 
     rows = loaded.rows.map(other, features=loaded.rows.features)
     changed = LoadedBenchmark(loaded.benchmark, rows, question_rows(loaded.benchmark, rows, 2), loaded.revision)
-    with pytest.raises(ValueError, match=r"holds answers to different questions: .* now has a different text or pict"):
+    message = r"holds answers to different questions: .* now has a different text or picture"
+    with pytest.raises(ValueError, match=message):
         ask_benchmark(changed, *bundled, **options)
     assert changed.provenance()["digest"] != loaded.provenance()["digest"]
 

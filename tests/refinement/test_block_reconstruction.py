@@ -142,7 +142,8 @@ def test_a_killed_run_goes_on(llava, batches, tmp_path):
 
 def test_what_cannot_be_trained_is_refused(llava, batches):
     llava.model.forward = lambda **_: pytest.fail("the model was run")
-    with pytest.raises(ValueError, match=r"reconstruct: BlockReconstruction supports only Linears, but .* an expert"):
+    message = r"reconstruct: BlockReconstruction supports only Linears, but .* is an expert"
+    with pytest.raises(ValueError, match=message):
         atv.prune(moe_llava("qwen3_moe"), batches, reconstruct="BlockReconstruction")
     text = atv.Pathway("TextOnly", reconstruct="BlockReconstruction")
     with pytest.raises(ValueError, match="BlockReconstruction trains a block as a whole, but decoupled pathways have"):

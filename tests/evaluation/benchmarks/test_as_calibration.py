@@ -78,7 +78,8 @@ def test_a_pruned_folder_is_not_asked_what_it_was_calibrated_on(tmp_path):
     (tmp_path / "report.json").write_text(json.dumps(record))
     refuse_calibrated_on(tmp_path, "bundled", "test")
     refuse_calibrated_on(tmp_path / "nowhere", "bundled", "dev")
-    with pytest.raises(ValueError, match=r"split: .* was calibrated on questions of bundled, dev; choose another spl"):
+    message = r"split: .* was calibrated on questions of bundled, dev; choose another split"
+    with pytest.raises(ValueError, match=message):
         refuse_calibrated_on(tmp_path, "bundled", "dev")
     (tmp_path / "report.json").write_text(json.dumps(record | {"calibration": None}))
     refuse_calibrated_on(tmp_path, "bundled", "dev")
